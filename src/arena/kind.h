@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kind.h: what the arena knows of the objects of the layers above: a table of functions per kind,
+ * filled by constructors before main.  The one upward arrow, and it is data.
+ */
+#ifndef RMT_KIND_H
+#define RMT_KIND_H
+
+#include "arena/self.h"
+
+enum {
+    RMT_KIND_HANDLES = RAMET_KIND_INTERNAL, /* chunk of a member's handle entries */
+    RMT_KIND_THREADS,                       /* chunk of a member's further sub-slots */
+    RMT_KIND_RING,                          /* segment of a queue's cells */
+    RMT_KIND_PART,                          /* any other part of an object */
+    RMT_KINDS = 32
+};
+
+struct rmt_kind {
+    uint32_t id;
+    const char *name;
+    /* Before the block is freed: gives back what it owns.  The caller has the block in a hold; nobody
+     * else has it.  May be killed anywhere and run again.  NULL: owns nothing. */
+    void (*destroy)(struct rmt_self *self, uint64_t offset);
+    /* Structure checks while nobody works on it: 0 or -ENOTRECOVERABLE.  NULL: none. */
+    int (*check)(uint64_t offset);
+    /* One line of description to `fd`.  NULL: none. */
+    void (*dump)(uint64_t offset, int fd);
+};
+
+void rmt_kind_register(const struct rmt_kind *kind);
+const struct rmt_kind *rmt_kind_get(uint32_t id); /* NULL if unknown */
+
+/* Called by recovery after a member's holds and handles were given back, so that layers can mend and
+ * tell (dead processes of pools, ends of pipes).  `word`: the dead process. */
+typedef void rmt_death_fn(struct rmt_self *self, uint64_t word, pid_t pid);
+void rmt_death_register(rmt_death_fn *fn);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * layout.h: the shared structures at the start of every arena, word by word: who writes each, and when
+ * a read without a lock is legal.  Process-local state is in self.h and map.h.
+ *
+ *   offset 0          struct rmt_header            window 0, page 0 ...
+ *   RMT_MEMBERS_AT    struct rmt_member[]          sparse; committed slot by slot
+ *   RMT_PAGES_AT      page words of window 0, then pages; every later window starts with its page words
+ *
+ * Invariants
+ *   - Only committed words are truth: page words, block bitmaps, reference counts, holds, handle
+ *     entries, and each object's own.  Multi-word changes are made by a guard's commit record (guard.h).
+ *   - A block is, at each instant, exactly one of: free; in one thread's holds; counted (refs > 0); part of
+ *     an object or message that is one of these.
+ */
+#ifndef RMT_LAYOUT_H
+#define RMT_LAYOUT_H
+
+#include "base/atomic.h"
+#include <ramet/base.h>
+
+#define RMT_MAGIC 0x74656d6172a7e7a1ULL
+#define RMT_LAYOUT_VERSION 1u
+
+/* ---- words that say who.  0 is nobody.
+ *   63..32 epoch   of the member slot: differs for each process that ever had the slot
+ *   31..18 thread  index in the member, 1..16383
+ *   17..4  slot    of the member, 1..16383
+ *    3..0  flags   of the lock in which the word stands
+ */
+#define RMT_FLAG_WAITERS 1ull /* somebody sleeps, or slept, on the low half of this word */
+#define RMT_FLAG_DEAD 2ull    /* the owner died; the next to acquire is told */
+#define RMT_FLAGS 15ull
+#define RMT_SLOT_BITS 14
+#define RMT_THREAD_BITS 14
+#define RMT_SLOTS (1u << RMT_SLOT_BITS)
+
+static inline uint64_t rmt_word(uint32_t epoch, uint32_t thread, uint32_t slot)
+{
+    return (uint64_t)epoch << 32 | (uint64_t)thread << 18 | (uint64_t)slot << 4;
+}
+static inline uint32_t rmt_word_slot(uint64_t word)
+{
+    return (uint32_t)(word >> 4) & (RMT_SLOTS - 1);
+}
+static inline uint32_t rmt_word_thread(uint64_t word)
+{
+    return (uint32_t)(word >> 18) & ((1u << RMT_THREAD_BITS) - 1);
+}
+static inline uint32_t rmt_word_epoch(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
+/* The owner without thread: two words with the same process belong to one life of one process. */
+static inline uint64_t rmt_word_process(uint64_t word)
+{
+    return word & ~(RMT_FLAGS | (((1ull << RMT_THREAD_BITS) - 1) << 18));
+}
+
+/* ---- guard: the lock of a shared structure with its commit record; rules in guard.h */
+#define RMT_REDO_WORDS 6
+struct rmt_guard {
+    rmt_a64 word;  /* owner | flags; 0 free */
+    rmt_a64 armed; /* number of redo words that are committed but perhaps not applied; 0 none */
+    rmt_a64 self;  /* this guard's own offset, written once by rmt_guard_init */
+    rmt_a64 dirty; /* structures with unbounded caches: nonzero while a cache is being changed */
+    struct {
+        rmt_a64 offset, value;
+    } redo[RMT_REDO_WORDS];
+} __attribute__((aligned(64)));
+
+/* ---- thread: one per thread that uses the arena.  Written by that thread alone, or by a commit under
+ * a guard that the thread holds; after the process's proven death by the recovering member alone. */
+#define RMT_HOLDS 26
+struct rmt_hold {
+    rmt_a64 what; /* offset | tag (enum rmt_hold_tag); 0 empty.  Stored last when set, first when cleared */
+    rmt_a64 arg;
+};
+struct rmt_thread {
+    rmt_a64 word;        /* rmt_word of the thread; 0: the sub-slot is free */
+    rmt_a64 guard;       /* the guard this thread is taking, holds or has just released; 0 never */
+    rmt_a64 wakes;       /* futex word whose sleepers this thread may owe a wake; 0 none */
+    rmt_a64 waits;       /* futex word this thread sleeps on; 0 awake */
+    rmt_a64 waits_owner; /* rmt_word of whom it waits for; 0 unknown */
+    rmt_a32 wake;        /* private futex: set to non-zero to wake this thread (condition) */
+    rmt_a32 tid;         /* kernel thread id, for the live view only */
+    rmt_a64 list_next;   /* links of the waiter list this thread stands in (condition); 0 end */
+    rmt_a64 list_prev;
+    rmt_a64 list_of;     /* offset of the object whose list it is; 0: in none */
+    uint64_t spare[3];
+    struct rmt_hold hold[RMT_HOLDS];
+}; /* 512 bytes */
+
+/* ---- member: one per process.  Written by its process; claimed by CAS on state. */
+enum rmt_member_state {
+    RMT_MEMBER_FREE = 0,
+    RMT_MEMBER_RESERVED = 1, /* for a child about to be forked; `parent` is the reserving process */
+    RMT_MEMBER_LIVE = 2,
+    RMT_MEMBER_DYING = 3, /* proven dead; being recovered by `recoverer` */
+};
+#define RMT_MEMBER_THREADS 3 /* in the slot itself; [0] is for the library's own bookkeeping */
+struct rmt_member {
+    rmt_a64 state;      /* epoch << 32 | enum rmt_member_state: one word, so a CAS speaks of one life */
+    rmt_a64 pid;        /* written before LIVE */
+    rmt_a64 start_time; /* as in /proc/PID/stat, written before LIVE */
+    rmt_a64 parent;     /* process word of the reserving parent, written before RESERVED */
+    rmt_a64 recoverer;  /* rmt_word of who recovers it; CAS */
+    rmt_a64 handles;    /* first chunk of handle entries (block of kind RMT_KIND_HANDLES); 0 none */
+    rmt_a64 threads;    /* first chunk of further sub-slots (block of kind RMT_KIND_THREADS); 0 none */
+    rmt_a64 free_next;  /* FIFO of free slots */
+    uint64_t spare[56];
+    struct rmt_thread thread[RMT_MEMBER_THREADS];
+}; /* 2048 bytes */
+
+/* ---- header */
+#define RMT_CLASSES 28
+#define RMT_REF_GUARDS 16
+#define RMT_WINDOWS 16
+struct rmt_class {
+    struct rmt_guard guard;
+    rmt_a64 partial;     /* first page with free blocks: list through page headers; changed by commit */
+    uint64_t block_size; /* constant: bytes per block, header included */
+    uint64_t blocks;     /* constant: blocks per page */
+    uint64_t spare[5];
+};
+struct rmt_header {
+    uint64_t magic; /* written last when the arena is made */
+    uint64_t version;
+    uint64_t digest; /* of the layout's sizes and offsets */
+    uint64_t id;     /* random, not 0 */
+    uint64_t size;   /* of the file: fixed */
+    rmt_a64 poisoned;   /* non-zero: a check failed; every call fails with -ENOTRECOVERABLE */
+    rmt_a64 generation; /* add 1 to get the generation of a new block */
+    rmt_a64 committed;  /* bytes that were committed, for ramet_usage */
+    struct rmt_guard members_guard; /* FIFO of free member slots */
+    rmt_a64 members_head, members_tail, members_high; /* high: slots ever used + 1 */
+    struct rmt_guard pages_guard;   /* page words, of all windows */
+    rmt_a64 windows;                /* windows whose page words are committed: 0..n-1 */
+    struct rmt_guard refs_guard[RMT_REF_GUARDS]; /* counts of blocks, by offset */
+    struct rmt_class classes[RMT_CLASSES];
+};
+
+/* ---- block: 64 bytes before each payload.  Fields are written by the allocating thread while the
+ * block is in its holds, `refs` under the block's reference guard. */
+struct rmt_block {
+    uint32_t kind;       /* enum ramet_kind or a kind of kind.h */
+    uint32_t generation; /* unique among the lives of this offset */
+    rmt_a64 refs;        /* handles and messages that count it; 0: only in a hold, or a part */
+    uint64_t size;       /* payload bytes that were asked for */
+    uint64_t capacity;   /* payload bytes that there are */
+    rmt_a64 next;        /* chain: freed together with this one; 0 end */
+    uint64_t arg[3];     /* free for the kind */
+};
+#define RMT_BLOCK_HEADER 64
+
+_Static_assert(sizeof(struct rmt_guard) == 128, "guard");
+_Static_assert(sizeof(struct rmt_thread) == 512, "thread");
+_Static_assert(sizeof(struct rmt_member) == 2048, "member");
+_Static_assert(sizeof(struct rmt_block) == RMT_BLOCK_HEADER, "block");
+
+#define RMT_PAGE_SIZE 65536ull
+#define RMT_WINDOW0 (64ull << 20)
+#define RMT_MEMBERS_AT (64ull << 10)
+#define RMT_PAGES_AT (RMT_MEMBERS_AT + RMT_SLOTS * 2048ull)
+#define RMT_SIZE (RMT_WINDOW0 << (RMT_WINDOWS - 1)) /* 2 TiB, sparse */
+
+#endif

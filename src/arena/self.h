@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * self.h: who the calling thread is in the arena (process-local), its holds, and whether others live.
+ *
+ * Every public operation starts with   struct rmt_self *self;  int r = rmt_self(&self);  if (r < 0) return r;
+ */
+#ifndef RMT_SELF_H
+#define RMT_SELF_H
+
+#include "arena/layout.h"
+#include "arena/map.h"
+
+struct rmt_self {
+    uint64_t word;             /* rmt_word of this thread, flags 0 */
+    uint64_t offset;           /* of its shared sub-slot */
+    struct rmt_thread *thread; /* the shared sub-slot */
+    uint64_t found_dead;       /* word of a process found dead inside a guard; recovered at unlock */
+    uint32_t in_guard;         /* 1 while this thread holds a guard: guards never nest */
+    uint32_t spin;             /* how many rounds spinning is worth now (wait.c adapts it) */
+};
+
+extern _Thread_local struct rmt_self *rmt_self_now; /* NULL until the thread is registered */
+
+/* Registers process and thread where needed.  0, -ENOMEM, -ENOTRECOVERABLE, -EMFILE, ... */
+int rmt_self_slow(struct rmt_self **ret_self);
+static inline int rmt_self(struct rmt_self **ret_self)
+{
+    struct rmt_self *s = rmt_self_now;
+    if (RMT_LIKELY(s != NULL)) {
+        *ret_self = s;
+        return 0;
+    }
+    return rmt_self_slow(ret_self);
+}
+
+/* ---- holds: what this thread has in its hands.  Recovery of a dead thread gives each back through
+ * the tag's function.  Tags are the low 6 bits of hold.what. */
+enum rmt_hold_tag {
+    RMT_HOLD_BLOCK = 1,  /* offset: a block (with its chain) to destroy and free */
+    RMT_HOLD_ITEM = 2,   /* offset: the queue; arg: the block taken from it, or 0.  Reported lost */
+    RMT_HOLD_PERMIT = 3, /* offset: the semaphore; arg: permits.  Given back */
+    RMT_HOLD_CLAIM = 4,  /* offset: the job's claim record.  Failed and given back */
+    RMT_HOLD_WAITER = 5, /* offset: object in whose waiter list this thread stands */
+    RMT_HOLD_OWNED = 6,  /* offset: lock block; arg free.  For kinds that want to hear of the owner's death */
+    RMT_HOLD_TAGS = 16
+};
+#define RMT_TAG_MASK 63ull
+
+/* Index of an empty hold, or -ENOSPC. */
+int rmt_hold_find(const struct rmt_self *self);
+static inline uint64_t rmt_hold_what(const struct rmt_self *self, int i) /* offset of the word */
+{
+    return self->offset + offsetof(struct rmt_thread, hold) + (uint64_t)i * sizeof(struct rmt_hold);
+}
+static inline uint64_t rmt_hold_arg(const struct rmt_self *self, int i)
+{
+    return rmt_hold_what(self, i) + offsetof(struct rmt_hold, arg);
+}
+
+/* What recovery does with one hold of a dead thread: give it back and empty the hold, by a commit.
+ * `dead` is the dead thread's sub-slot at offset `dead_offset`; `self` is the recovering thread.  May
+ * be killed anywhere and run again by somebody else. */
+typedef void rmt_hold_fn(struct rmt_self *self, uint64_t dead_offset, int index);
+void rmt_hold_register(enum rmt_hold_tag tag, rmt_hold_fn *fn); /* before main, by constructors */
+
+/* ---- death.  1: the process of `word` is proven dead (or its slot has another life); 0: not. */
+int rmt_dead(uint64_t word);
+
+/* Recovers what the dead process of `word` held; no-op if it was done or is being done by a live one.
+ * Not while holding a guard. */
+void rmt_recover(struct rmt_self *self, uint64_t word);
+
+/* Sets the poison: everybody's next call fails. */
+void rmt_poison(const char *why);
+
+/* ---- fork: layers above register what they must do around fork (process-local mutexes and caches).
+ * prepare in reverse order of registration, parent and child in order.  Any may be NULL. */
+struct rmt_fork_hook {
+    void (*prepare)(void);
+    void (*parent)(void);
+    void (*child)(void);
+};
+void rmt_fork_register(const struct rmt_fork_hook *hook);
+
+#endif

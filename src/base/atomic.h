@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * atomic.h: every access to a word that another process may read or write goes through here.  The only
+ * user of stdatomic in the tree.
+ *
+ * In the test build (RAMET_HOOKS) each of these operations calls rmt_hook first, so that a test can
+ * kill, stop or schedule at each of them.
+ *
+ * Orders: a plain name is an acquire load or a release store; _relaxed says so; exchanges, additions
+ * and compare-and-swaps are sequentially consistent, because each is also a side of the
+ * "publish, then look for sleepers" handshake (see docs/architecture.md, Memory orders).
+ */
+#ifndef RMT_ATOMIC_H
+#define RMT_ATOMIC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef _Atomic uint64_t rmt_a64;
+typedef _Atomic uint32_t rmt_a32;
+
+enum rmt_hook_kind {
+    RMT_HOOK_LOAD,
+    RMT_HOOK_STORE,
+    RMT_HOOK_CAS,
+    RMT_HOOK_XCHG,
+    RMT_HOOK_ADD,
+    RMT_HOOK_FUTEX_WAIT,
+    RMT_HOOK_FUTEX_WAKE,
+    RMT_HOOK_BELL,
+};
+
+#ifdef RAMET_HOOKS
+typedef void rmt_hook_fn(enum rmt_hook_kind kind, const volatile void *word);
+extern rmt_hook_fn *rmt_hook; /* process-local; set by tests, NULL otherwise */
+#define RMT_HOOK(kind, p)                                                                          \
+    do {                                                                                           \
+        if (rmt_hook)                                                                              \
+            rmt_hook((kind), (p));                                                                 \
+    } while (0)
+#else
+#define RMT_HOOK(kind, p) ((void)0)
+#endif
+
+#define RMT_DEFINE_ATOMICS(N)                                                                      \
+    static inline uint##N##_t rmt_load##N(const rmt_a##N *p)                                       \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_LOAD, p);                                                                \
+        return atomic_load_explicit(p, memory_order_acquire);                                      \
+    }                                                                                              \
+    static inline uint##N##_t rmt_load##N##_relaxed(const rmt_a##N *p)                             \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_LOAD, p);                                                                \
+        return atomic_load_explicit(p, memory_order_relaxed);                                      \
+    }                                                                                              \
+    static inline void rmt_store##N(rmt_a##N *p, uint##N##_t v)                                    \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_STORE, p);                                                               \
+        atomic_store_explicit(p, v, memory_order_release);                                         \
+    }                                                                                              \
+    static inline void rmt_store##N##_relaxed(rmt_a##N *p, uint##N##_t v)                          \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_STORE, p);                                                               \
+        atomic_store_explicit(p, v, memory_order_relaxed);                                         \
+    }                                                                                              \
+    static inline bool rmt_cas##N(rmt_a##N *p, uint##N##_t *expected, uint##N##_t desired)         \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_CAS, p);                                                                 \
+        return atomic_compare_exchange_strong(p, expected, desired);                               \
+    }                                                                                              \
+    static inline uint##N##_t rmt_xchg##N(rmt_a##N *p, uint##N##_t v)                              \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_XCHG, p);                                                                \
+        return atomic_exchange(p, v);                                                              \
+    }                                                                                              \
+    static inline uint##N##_t rmt_add##N(rmt_a##N *p, uint##N##_t v)                               \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_ADD, p);                                                                 \
+        return atomic_fetch_add(p, v);                                                             \
+    }                                                                                              \
+    static inline uint##N##_t rmt_or##N(rmt_a##N *p, uint##N##_t v)                                \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_ADD, p);                                                                 \
+        return atomic_fetch_or(p, v);                                                              \
+    }                                                                                              \
+    static inline uint##N##_t rmt_and##N(rmt_a##N *p, uint##N##_t v)                               \
+    {                                                                                              \
+        RMT_HOOK(RMT_HOOK_ADD, p);                                                                 \
+        return atomic_fetch_and(p, v);                                                             \
+    }
+
+RMT_DEFINE_ATOMICS(64)
+RMT_DEFINE_ATOMICS(32)
+
+static inline void rmt_fence(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* The half of a 64-bit word that holds its low 32 bits: futexes are 32 bits wide. */
+static inline rmt_a32 *rmt_low32(rmt_a64 *p)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (rmt_a32 *)(void *)p;
+#else
+    return (rmt_a32 *)(void *)p + 1;
+#endif
+}
+
+static inline void rmt_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+#define RMT_LIKELY(x) __builtin_expect(!!(x), 1)
+#define RMT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os.h: the operating system as the rest of the library sees it.  os.c is the one file that makes
+ * these calls; each can be made to fail by fault.h.  All return 0 or a negative errno unless said
+ * otherwise; ret_ parameters are untouched on failure.
+ */
+#ifndef RMT_OS_H
+#define RMT_OS_H
+
+#include "base/atomic.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* --- time */
+int64_t rmt_os_now(void); /* CLOCK_MONOTONIC, ns */
+
+/* --- futex (shared between processes).
+ * wait: 0 woken, -EAGAIN the word was not `expect`, -ETIMEDOUT, -EINTR.  `deadline` is absolute. */
+int rmt_os_futex_wait(rmt_a32 *word, uint32_t expect, int64_t deadline);
+int rmt_os_futex_wake(rmt_a32 *word, int count); /* the number of sleepers woken */
+
+/* --- memory.  All file descriptors are close-on-exec. */
+int rmt_os_memfd(const char *name, uint64_t size, int *ret_fd); /* sparse, of `size` bytes */
+int rmt_os_commit(int fd, uint64_t offset, uint64_t length);    /* -ENOMEM where the limit is known */
+int rmt_os_punch(int fd, uint64_t offset, uint64_t length);     /* gives pages back */
+int rmt_os_map_shared(int fd, uint64_t offset, size_t length, void **ret_address);
+int rmt_os_map_private(int fd, uint64_t offset, size_t length, void **ret_address); /* copy on write */
+int rmt_os_unmap(void *address, size_t length);
+int rmt_os_wipe_on_fork_page(void **ret_address); /* one page, zero in a child however it was made */
+
+/* --- processes */
+int rmt_os_pidfd_open(pid_t pid, int *ret_fd);
+int rmt_os_pidfd_dead(int pidfd);                          /* 1 every thread is gone, 0 not, <0 */
+int rmt_os_start_time(pid_t pid, uint64_t *ret_start);     /* field 22 of /proc/PID/stat */
+int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino); /* 1 pid maps that file, 0 not, <0 */
+int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
+
+/* --- the machine */
+unsigned rmt_os_cpus(void); /* that this process may run on, at least 1 */
+int rmt_os_random(void *buffer, size_t length);
+
+#endif
