@@ -1,0 +1,17 @@
+# Each target does all of its own set-up; what it needs beforehand is a C compiler, make and
+# Python 3.11 or newer.  The logic is in tools/.
+
+.PHONY: help demo test bench format clean
+
+help:
+	@echo 'make demo     the census of the standard library, serially, with multiprocessing, with ramet'
+	@echo 'make test     all checks and tests, on every CPython from 3.11 that is found'
+	@echo 'make bench    side-by-side figures'
+	@echo 'make format   format the sources in place'
+	@echo 'make clean    remove what the other targets made'
+
+demo test bench format:
+	@tools/start $@
+
+clean:
+	rm -rf build .venv .pytest_cache .ruff_cache

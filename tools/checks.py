@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""`make test`: every check, stage by stage, the quick ones first.
+
+Each run builds in a folder of its own, build/test-<pid>, so that runs at the same time do not meet;
+it is removed when the run has passed.  What the machine lacks is skipped with a line that says so;
+with RAMET_REQUIRE_ALL=1 a skip is a failure.  RAMET_STAGES="format gcc" runs only those stages.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from leftovers import Run, TimedOut
+from machine import (
+    ROOT,
+    Python,
+    SetupError,
+    make_environment,
+    note,
+    pythons,
+    tool_environment,
+    usable_python,
+)
+from package import installed
+
+C_FOLDERS = ["include", "src", "python/ext", "tests", "bench", "examples/c"]
+STAGE_LIMIT = 1800  # seconds; a watchdog for what hangs in spite of the tests' own
+MESON_RESULTS = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}
+
+
+def format_commands(check: bool) -> list[list[str]]:
+    c_files = sorted(str(p) for top in C_FOLDERS for p in (ROOT / top).rglob("*.[ch]"))
+    clang_format = ["clang-format", "--style=file", *(["-n", "-Werror"] if check else ["-i"])]
+    ruff_format = ["ruff", "format", "--quiet", *(["--diff"] if check else []), "."]
+    ruff_check = ["ruff", "check", "--quiet", *([] if check else ["--fix"]), "."]
+    return [clang_format + c_files, ruff_check, ruff_format]
+
+
+class Session:
+    """The state of one `make test`: its folder, its processes, its counts."""
+
+    def __init__(self):
+        self.require_all = os.environ.get("RAMET_REQUIRE_ALL") == "1"
+        self.run = Run()
+        self.folder = ROOT / "build" / f"test-{os.getpid()}"
+        self.folder.mkdir(parents=True)
+        self.python = usable_python()
+        make_environment(self.python)
+        self.env = tool_environment(self.python)
+        # Not below the tree: names of sockets are at most 107 bytes.
+        self.env["TMPDIR"] = tempfile.mkdtemp(prefix="ramet-test-")
+        self.passed = 0
+        self.failures: list[str] = []
+        self.skips: list[str] = []
+
+    def close(self) -> None:
+        self.run.kill_all()
+        shutil.rmtree(self.env["TMPDIR"], ignore_errors=True)
+        if self.failures:
+            note(f"the builds and logs are kept in {self.folder.relative_to(ROOT)}")
+        else:
+            shutil.rmtree(self.folder)
+
+    def call(self, command: list, env=None, **options) -> int:
+        try:
+            return self.run.call(
+                [str(word) for word in command],
+                self.env if env is None else env,
+                STAGE_LIMIT,
+                cwd=ROOT,
+                **options,
+            )
+        except TimedOut:
+            note(f"no end after {STAGE_LIMIT} s: {shlex.join(str(word) for word in command)}")
+            return -1
+
+    def must(self, name: str, command: list, env=None) -> bool:
+        """Run `command` as one test called `name`."""
+        return self.result(name, "passed" if self.call(command, env) == 0 else "failed") == "passed"
+
+    def result(self, name: str, outcome: str) -> str:
+        if outcome == "passed":
+            self.passed += 1
+        elif outcome == "skipped":
+            self.skip(name)
+        else:
+            self.failures.append(name)
+        return outcome
+
+    def skip(self, why: str) -> None:
+        if self.require_all:
+            self.failures.append(f"skipped: {why}")
+        else:
+            self.skips.append(why)
+        note(f"skipped: {why}")
+
+
+# --- C
+
+
+def build(session: Session, name: str, cc: str, *options: str) -> Path | None:
+    """Configure and compile one build of the tree; None when that failed."""
+    folder = session.folder / name
+    env = {**session.env, "CC": cc}
+    setup = ["meson", "setup", folder, ROOT, *options]
+    with open(session.folder / f"{name}-setup.log", "w") as log:
+        if session.call(setup, env, stdout=log, stderr=log):
+            print(Path(log.name).read_text())
+            session.result(f"{name}: meson setup", "failed")
+            return None
+    jobs = f"-j{os.cpu_count() or 2}"
+    compiled = session.must(f"{name}: compile", ["ninja", "--quiet", jobs, "-C", folder])
+    return folder if compiled else None
+
+
+def meson_test(session: Session, name: str, folder: Path, *options: str, env=None) -> None:
+    """Run tests of a build and count each."""
+    command = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--quiet"]
+    command += ["--logbase", f"log-{name}", *options]
+    code = session.call(command, {**session.env, **(env or {})})
+    log = folder / "meson-logs" / f"log-{name}.json"
+    lines = log.read_text().splitlines() if log.exists() else []
+    failed = False
+    for test in map(json.loads, lines):
+        outcome = MESON_RESULTS.get(test["result"], "failed")
+        failed |= session.result(f"{name}: {test['name']}", outcome) == "failed"
+    if not lines or (code and not failed):
+        session.result(f"{name}: meson test ended with code {code}, {len(lines)} tests", "failed")
+
+
+def stage_format(session: Session) -> None:
+    for command in format_commands(check=True):
+        session.must(f"format: {' '.join(command[:2])}", command)
+
+
+def stage_layers(session: Session) -> None:
+    session.must("layers", [sys.executable, ROOT / "tools" / "check_layers.py"])
+
+
+def stage_gcc(session: Session) -> None:
+    folder = build(session, "gcc", os.environ.get("CC", "cc"), "-Dbench=true")
+    if folder:
+        meson_test(session, "gcc", folder, "--no-suite", "kill", "--no-suite", "stress")
+
+
+def stage_kill(session: Session) -> None:
+    folder = session.folder / "gcc"
+    if folder.exists():
+        meson_test(session, "kill", folder, "--suite", "kill", "--suite", "stress")
+
+
+def stage_valgrind(session: Session) -> None:
+    folder = session.folder / "gcc"
+    if not shutil.which("valgrind"):
+        session.skip("valgrind: not found: install the Debian package valgrind")
+    elif folder.exists():
+        wrapper = "valgrind --quiet --error-exitcode=99 --trace-children=yes --leak-check=full"
+        wrapper += " --errors-for-leak-kinds=definite --fair-sched=yes"
+        meson_test(
+            session,
+            "valgrind",
+            folder,
+            *("--suite", "valgrind", f"--wrapper={wrapper}", "--timeout-multiplier", "10"),
+        )
+
+
+def stage_clang(session: Session) -> None:
+    if not shutil.which("clang"):
+        session.skip("clang: not found: install the Debian package clang")
+        return
+    folder = build(session, "clang", "clang")
+    if folder:
+        meson_test(session, "clang", folder, "--no-suite", "kill", "--no-suite", "stress")
+
+
+def stage_sanitizers(session: Session) -> None:
+    cc = os.environ.get("CC", "cc")
+    probe = [*shlex.split(cc), "-fsanitize=address,undefined", "-x", "c", "-", "-o", "/dev/null"]
+    if subprocess.run(probe, input="int main(void){}", text=True, capture_output=True).returncode:
+        session.skip(
+            f"sanitizers: {cc} has none: install the Debian packages libasan8 and libubsan1"
+        )
+        return
+    options = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dc_args=" + SANITIZE_ARGS]
+    folder = build(session, "sanitizers", cc, *options)
+    if folder:
+        env = {
+            "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
+        meson_test(session, "sanitizers", folder, env=env)
+
+
+SANITIZE_ARGS = "-fno-sanitize-recover=all,-fno-omit-frame-pointer"
+
+
+# --- Python
+
+
+def stage_python(session: Session, python: Python) -> None:
+    name = f"python {python.version}"
+    if python.missing:
+        session.skip(f"{name}: {python.missing}")
+        return
+    try:
+        executable = installed(python)
+    except SetupError as error:
+        session.result(f"{name}: {error}", "failed")
+        return
+    session.result(f"{name}: package", "passed")
+    results = session.folder / f"{python.version}.xml"
+    command = [executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={results}", "tests/python"]
+    env = {**tool_environment(python), "TMPDIR": session.env["TMPDIR"]}
+    code = session.call(command, env)
+    count_pytest(session, name, results, code)
+
+
+def count_pytest(session: Session, name: str, results: Path, code: int) -> None:
+    """Count each test of a pytest run."""
+    cases = list(ET.parse(results).iter("testcase")) if results.exists() else []
+    failed = False
+    for case in cases:
+        title = f"{name}: {case.get('classname')}.{case.get('name')}"
+        if case.find("failure") is not None or case.find("error") is not None:
+            session.result(title, "failed")
+            failed = True
+        elif (skipped := case.find("skipped")) is not None:
+            session.skip(f"{title}: {skipped.get('message')}")
+        else:
+            session.passed += 1
+    if not cases or (code and not failed):
+        session.result(f"{name}: pytest ended with code {code}, {len(cases)} tests", "failed")
+
+
+# --- all of it
+
+
+def stages(session: Session):
+    yield "format", stage_format
+    yield "layers", stage_layers
+    yield "gcc", stage_gcc
+    found = pythons()
+    for python in found:
+        yield f"python-{python.version}", lambda s, python=python: stage_python(s, python)
+    yield "clang", stage_clang
+    yield "sanitizers", stage_sanitizers
+    yield "valgrind", stage_valgrind
+    yield "kill", stage_kill
+
+
+def run_stages(session: Session) -> None:
+    chosen = os.environ.get("RAMET_STAGES", "").split()
+    for name, stage in stages(session):
+        if chosen and name not in chosen:
+            continue
+        note(f"--- {name}")
+        began, before = time.monotonic(), len(session.failures)
+        stage(session)
+        for line in session.run.leftovers():
+            session.result(f"{name}: {line}", "failed")
+        note(f"{name}: {time.monotonic() - began:.0f} s")
+        if len(session.failures) > before and not session.require_all:
+            note("stopped at the first stage that failed; RAMET_REQUIRE_ALL=1 goes on")
+            return
+    session.result("nothing is left behind", "passed")
+
+
+def main() -> int:
+    session = Session()
+    try:
+        run_stages(session)
+    finally:
+        session.close()
+    for failure in session.failures:
+        print(f"FAILED {failure}")
+    counts = f"{session.passed} passed, {len(session.failures)} failed"
+    print(counts + (f", {len(session.skips)} skipped" if session.skips else ""), flush=True)
+    return 1 if session.failures else 0

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""What `make demo`, `make test`, `make bench` and `make format` do, after tools/start."""
+
+import os
+import subprocess
+import sys
+
+import checks
+from machine import ROOT, SetupError, make_environment, note, tool_environment, usable_python
+from package import installed
+
+
+def run_with_package(script: str) -> None:
+    """Become the Python that has ramet installed, running `script`."""
+    python = usable_python()
+    executable = str(installed(python))
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    os.execve(executable, [executable, script, *sys.argv[2:]], tool_environment(python))
+
+
+def demo() -> None:
+    run_with_package("examples/python/census.py")
+
+
+def bench() -> None:
+    run_with_package("bench/run.py")
+
+
+def format_sources() -> None:
+    python = usable_python()
+    make_environment(python)
+    env = tool_environment(python)
+    for command in checks.format_commands(check=False):
+        subprocess.run(command, cwd=ROOT, env=env, check=True)
+
+
+COMMANDS = {"demo": demo, "test": checks.main, "bench": bench, "format": format_sources}
+
+
+def main() -> int:
+    try:
+        return COMMANDS[sys.argv[1]]() or 0
+    except SetupError as error:
+        note(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
