@@ -6,6 +6,7 @@
 - Only src/base/atomic.h includes <stdatomic.h>.
 - A public header includes only public headers and the C library's.
 - No source file is longer than 600 lines; those over 350 are named for information.
+- Each C file and public header stands in the list of its folder's meson.build.
 """
 
 import re
@@ -40,8 +41,16 @@ def public_errors(path):
             yield f"is public and includes {name}"
 
 
+def is_listed(path):
+    """Whether the folder's meson.build has the file, as file name or as name of a program or test."""
+    text = (path.parent / "meson.build").read_text(encoding="utf-8")
+    return any(f"'{name}'" in text for name in (path.name, path.stem, path.stem[len("test_") :]))
+
+
 def errors(path):
     relative = path.relative_to(ROOT)
+    if (path.suffix == ".c" or relative.parts[0] == "include") and not is_listed(path):
+        yield "stands in no list of its folder's meson.build"
     if relative.parts[0] == "src":
         yield from layer_errors(path)
     if relative.parts[0] == "include":

@@ -43,12 +43,20 @@ def format_commands(check: bool) -> list[list[str]]:
     return [clang_format + c_files, ruff_check, ruff_format]
 
 
+def forget_old_builds() -> None:
+    """Remove what earlier runs left for inspection."""
+    for folder in (ROOT / "build").glob("test-*"):
+        if not Path("/proc", folder.name.removeprefix("test-")).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Session:
     """The state of one `make test`: its folder, its processes, its counts."""
 
     def __init__(self):
         self.require_all = os.environ.get("RAMET_REQUIRE_ALL") == "1"
         self.run = Run()
+        forget_old_builds()
         self.folder = ROOT / "build" / f"test-{os.getpid()}"
         self.folder.mkdir(parents=True)
         self.python = usable_python()
@@ -264,13 +272,15 @@ def run_stages(session: Session) -> None:
         note(f"--- {name}")
         began, before = time.monotonic(), len(session.failures)
         stage(session)
-        for line in session.run.leftovers():
+        left = session.run.leftovers()
+        for line in left:
             session.result(f"{name}: {line}", "failed")
+        if not left:
+            session.result(f"{name}: nothing is left behind", "passed")
         note(f"{name}: {time.monotonic() - began:.0f} s")
         if len(session.failures) > before and not session.require_all:
             note("stopped at the first stage that failed; RAMET_REQUIRE_ALL=1 goes on")
             return
-    session.result("nothing is left behind", "passed")
 
 
 def main() -> int:
