@@ -15,6 +15,8 @@
 /* Called in this order for each new module object. */
 static int (*const adders[])(PyObject *module) = {
     rmt_py_add_codec,
+    rmt_py_add_arena,
+    rmt_py_add_process,
 };
 
 struct rmt_py_state *rmt_py_state(PyObject *module)

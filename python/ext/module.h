@@ -73,5 +73,7 @@ int rmt_py_deadline(PyObject *timeout, int64_t *ret_deadline_ns);
 
 /* One per file of the extension; called once per module object, from the list in module.c. */
 int rmt_py_add_codec(PyObject *module);
+int rmt_py_add_arena(PyObject *module);
+int rmt_py_add_process(PyObject *module);
 
 #endif
