@@ -42,7 +42,7 @@ def public_errors(path):
 
 
 def is_listed(path):
-    """Whether the folder's meson.build has the file, as file name or as name of a program or test."""
+    """Whether the folder's meson.build has the file, as a file or as a program or test."""
     text = (path.parent / "meson.build").read_text(encoding="utf-8")
     return any(f"'{name}'" in text for name in (path.name, path.stem, path.stem[len("test_") :]))
 
