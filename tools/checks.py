@@ -206,7 +206,7 @@ def stage_sanitizers(session: Session) -> None:
         meson_test(session, "sanitizers", folder, env=env)
 
 
-SANITIZE_ARGS = "-fno-sanitize-recover=all,-fno-omit-frame-pointer"
+SANITIZE_ARGS = "-fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 
 # --- Python

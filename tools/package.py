@@ -69,7 +69,8 @@ def _install(python: Python, home: Path, executable: Path) -> None:
     (packages / "tools.pth").write_text(f"{tools}\n")
     command = [str(python.tool_python), "-m", "pip", "--python", str(executable), "install"]
     command += ["--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]
-    command += ["--ignore-installed", "-Csetup-args=-Dwerror=true", str(ROOT)]
+    command += ["--ignore-installed", "--config-settings=setup-args=-Dwerror=true"]
+    command += [f"--config-settings=build-dir={home / 'build'}", str(ROOT)]
     done = subprocess.run(
         command,
         env=tool_environment(python),
@@ -80,3 +81,4 @@ def _install(python: Python, home: Path, executable: Path) -> None:
     if done.returncode:
         sys.stderr.write(done.stdout)
         raise SetupError(f"the package does not build for Python {python.version}")
+    shutil.rmtree(home / "build")
