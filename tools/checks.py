@@ -153,9 +153,21 @@ def stage_layers(session: Session) -> None:
 
 
 def stage_gcc(session: Session) -> None:
-    folder = build(session, "gcc", os.environ.get("CC", "cc"), "-Dbench=true")
-    if folder:
-        meson_test(session, "gcc", folder, "--no-suite", "kill", "--no-suite", "stress")
+    prefix = session.folder / "prefix"
+    folder = build(session, "gcc", os.environ.get("CC", "cc"), "-Dbench=true", f"--prefix={prefix}")
+    if not folder:
+        return
+    meson_test(session, "gcc", folder, "--no-suite", "kill", "--no-suite", "stress")
+    if not shutil.which("pkg-config"):
+        session.skip("install: pkg-config not found: install the Debian package pkg-config")
+    elif session.must(
+        "gcc: install", ["meson", "install", "--quiet", "--no-rebuild", "-C", folder]
+    ):
+        example = min((ROOT / "examples" / "c").glob("*.c"))
+        session.must(
+            "gcc: use of what is installed",
+            [sys.executable, ROOT / "tools" / "check_install.py", prefix, example],
+        )
 
 
 def stage_kill(session: Session) -> None:
