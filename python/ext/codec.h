@@ -39,8 +39,8 @@ struct rmt_scratch;
 
 /*
  * The codec's part of the module state: what the pickle path has imported, and scratch buffers that
- * wait for their next use. The list is changed only while holding the GIL, or `mutex` in a
- * free-threaded build; the objects are written once, by the first message that needs pickle.
+ * wait for their next use. All is changed only while holding the GIL or, in a free-threaded build,
+ * `mutex`; the imported objects are written once, by the first message that needs pickle.
  */
 struct rmt_py_codec {
     struct rmt_scratch *idle;
@@ -56,7 +56,6 @@ struct rmt_py_codec {
     PyObject *copyreg_seen;
     PyObject *reducers; /* both in one dict, ForkingPickler's first */
     PyObject *str_dump, *str_clear_memo, *str_dispatch_table, *str_release;
-    PyObject *str_start, *str_stop, *str_step;
     PyObject *kw_buffers; /* ("buffers",) */
 };
 
@@ -121,10 +120,10 @@ PyObject *rmt_decode(struct rmt_py_state *st, const uint8_t *data, size_t size,
 struct rmt_items {
     const uint8_t *data;
     size_t size;
-    size_t at;    /* offset of the next item */
-    size_t index; /* number of the next item */
-    size_t count; /* number of items; SIZE_MAX in a pack: as many as its bytes hold */
-    uint8_t kind; /* private */
+    size_t at;           /* offset of the next item */
+    size_t index;        /* number of the next item */
+    size_t count;        /* number of items; SIZE_MAX in a pack: as many as its bytes hold */
+    uint8_t kind, width; /* private */
 };
 
 /* Starts to read a chunk of rmt_encode_many. 0, or -1 with an exception if it is not one. */
