@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""Connections between threads: `multiprocessing.dummy.connection`."""
+
+import multiprocessing.dummy.connection as _std
+from multiprocessing.dummy.connection import *  # noqa: F403
+from multiprocessing.dummy.connection import Connection
+
+__all__ = [*_std.__all__, "Connection"]

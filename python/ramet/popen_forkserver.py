@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Starting a process by forkserver: a copy of a server that was a fresh interpreter.
+
+The server makes the child, is its parent to the kernel, and waits for it. We hold the child's
+pidfd, so that its end and signals to it are as direct as for a child of our own; its exit code
+comes from the server. If the server dies before that, the code is lost (255) but not the child.
+"""
+
+import os
+import socket
+from multiprocessing import util
+from typing import Any
+
+from . import _ramet, bootstrap, forkserver, parent_death, popen_fork, resource_tracker, spawn
+from .popen_spawn import Bootstrapped
+
+__all__ = ["Popen"]
+
+
+class _InheritedFd:
+    """A descriptor among those that came with the request."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def detach(self) -> int:
+        return forkserver.get_inherited_fds()[self._index]
+
+
+class Popen(Bootstrapped):
+    """A child that was started by the fork server."""
+
+    method = "forkserver"
+    DupFd = _InheritedFd
+
+    def __init__(self, process_obj: Any) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Have the child inherit a descriptor; its place among those that it inherits."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def _launch(self, process_obj: Any) -> None:
+        _ramet.join()
+        forkserver.ensure_running()
+        payload, kept = bootstrap.dump(
+            self, forkserver.state(), spawn.get_preparation_data(process_obj._name), process_obj
+        )
+        # Whatever thread this is: the server forks in its first one, and watches us for the child.
+        tie = parent_death.BY_SIGNAL if process_obj.daemon else parent_death.NOT
+        ourselves = os.pidfd_open(self._owner)
+        ours, theirs = socket.socketpair()
+        try:
+            fixed = [
+                theirs.fileno(),
+                ourselves,
+                bootstrap.token_for(process_obj),
+                resource_tracker.inheritable_fd(),
+            ]
+            pid, sentinel, self._code = forkserver.request(tie, fixed, self._fds)
+            self._adopt_from_server(pid, sentinel)
+            theirs.close()
+            self._give(ours, payload, kept)
+        finally:
+            os.close(ourselves)
+            theirs.close()
+            ours.close()
+
+    def _adopt_from_server(self, pid: int, sentinel: int) -> None:
+        self.pid = pid
+        self.sentinel = sentinel
+        fds = (sentinel, self._code)
+        self.finalizer = util.Finalize(self, util.close_fds, fds)
+
+    def _status(self) -> int | None:
+        if not parent_death.is_gone(self.sentinel):
+            return None
+        # The server tells as soon as it sees what we have seen. Only looked at, not taken, so that
+        # several threads may come here at once.
+        with socket.socket(fileno=os.dup(self._code)) as status:
+            try:
+                data = status.recv(forkserver.NUMBER.size, socket.MSG_PEEK)
+            except ConnectionResetError:
+                data = b""
+        if len(data) < forkserver.NUMBER.size:
+            return popen_fork.UNKNOWN_EXIT
+        return forkserver.NUMBER.unpack(data)[0]
+
+    def _reap(self) -> None:
+        pass  # the server has

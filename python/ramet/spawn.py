@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Fresh interpreters: the command line of a child, what it must be like, and where it begins."""
+
+import multiprocessing.context as _std_context
+import multiprocessing.spawn as _std
+import os
+import sys
+from multiprocessing.spawn import (
+    get_executable,
+    import_main_path,
+    is_forking,
+    set_executable,
+)
+from subprocess import _args_from_interpreter_flags
+from typing import Any
+
+from . import _ramet, bootstrap, context, parent_death, process, resource_tracker
+
+__all__ = [
+    "freeze_support",
+    "get_command_line",
+    "get_executable",
+    "get_preparation_data",
+    "import_main_path",
+    "is_forking",
+    "prepare",
+    "set_executable",
+    "spawn_main",
+]
+
+FROZEN_FLAG = "--ramet-fork"
+
+
+def python_path() -> list[str]:
+    """Our sys.path, for a process with another working directory."""
+    here = process.ORIGINAL_DIR
+    return [
+        here if entry == "" and here is not None else entry
+        for entry in sys.path
+        if isinstance(entry, str)
+    ]
+
+
+def interpreter(program: str) -> list[str]:
+    """The command line that has a fresh interpreter, with our flags and path, run a program."""
+    # The path comes first of all, so that the child finds the very modules that we have found,
+    # this package among them.
+    setup = f"import sys; sys.path[:] = {python_path()!r}; "
+    return [
+        os.fsdecode(get_executable()),
+        *_args_from_interpreter_flags(),
+        "-c",
+        setup + program,
+        "--multiprocessing-fork",
+    ]
+
+
+def get_command_line(**kwds: Any) -> list[str]:
+    """The command line of a child that calls spawn_main() with `kwds`."""
+    if getattr(sys, "frozen", False):
+        return [sys.executable, FROZEN_FLAG, *(f"{name}={value!r}" for name, value in kwds.items())]
+    arguments = ", ".join(f"{name}={value!r}" for name, value in kwds.items())
+    return interpreter(f"from ramet.spawn import spawn_main; spawn_main({arguments})")
+
+
+def freeze_support() -> None:
+    """In a frozen program that was started as a child: run it, and exit."""
+    if sys.argv[1:2] == [FROZEN_FLAG]:
+        pairs = (argument.partition("=") for argument in sys.argv[2:])
+        spawn_main(**{name: None if value == "None" else int(value) for name, _, value in pairs})
+
+
+def get_preparation_data(name: str) -> dict[str, Any]:
+    """What a child must be told to be like us before it can receive its process object."""
+    # The standard library's function has the side effect of fixing the standard library's start
+    # method, which is not ours to do.
+    default = _std_context._default_context
+    chosen = default._actual_context
+    data = _std.get_preparation_data(name)
+    if chosen is None:
+        default._actual_context = None
+        data.pop("start_method", None)
+    data["ramet_start_method"] = context._default_context.get_start_method()
+    return data
+
+
+def prepare(data: dict[str, Any]) -> None:
+    """Become like the parent that `data` came from; imports the main module."""
+    method = data.pop("ramet_start_method", None)
+    if method is not None:
+        context._default_context.set_start_method(method, force=True)
+    _std.prepare(data)
+
+
+def spawn_main(
+    data: int,
+    parent: int,
+    parent_pid: int,
+    arena: int,
+    tie: int = parent_death.NOT,
+    token: int | None = None,
+    tracker: int | None = None,
+) -> None:
+    """Run the child of a spawn, and exit. Arguments but `parent_pid` and `tie` are descriptors."""
+    for fd in (data, parent, arena, token, tracker):
+        if fd is not None:
+            os.set_inheritable(fd, False)
+    parent_death.tie(tie, parent_pid, parent)
+    _ramet.attach(arena)
+    os.close(arena)
+    resource_tracker.inherit(tracker)
+    from_parent = open(data, "rb", closefd=False)
+    sys.exit(bootstrap.run(data, from_parent, parent, token, prepare))
