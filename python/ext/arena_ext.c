@@ -71,9 +71,10 @@ static PyObject *arena_id(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
     return PyLong_FromUnsignedLongLong(ramet_arena_id());
 }
 
-PyDoc_STRVAR(reap_doc, "reap(pid, /)\n--\n\n"
-                       "Announce that child `pid` was waited for and is gone, so that what it held\n"
-                       "is taken back now. True if it was a member of the arena.");
+PyDoc_STRVAR(reap_doc,
+             "reap(pid, /)\n--\n\n"
+             "Announce that child `pid` was waited for and is gone, so that what it held\n"
+             "is taken back now. True if it was a member of the arena.");
 
 static PyObject *arena_reap(PyObject *Py_UNUSED(module), PyObject *arg)
 {
@@ -96,8 +97,9 @@ static PyObject *arena_reap(PyObject *Py_UNUSED(module), PyObject *arg)
     return PyBool_FromLong(r);
 }
 
-PyDoc_STRVAR(sweep_doc, "sweep()\n--\n\n"
-                        "Recover what members held that died and were not waited for; their number.");
+PyDoc_STRVAR(sweep_doc,
+             "sweep()\n--\n\n"
+             "Recover what members held that died and were not waited for; their number.");
 
 static PyObject *arena_sweep(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -111,9 +113,10 @@ static PyObject *arena_sweep(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ig
     return PyLong_FromLong(r);
 }
 
-PyDoc_STRVAR(usage_doc, "arena_usage()\n--\n\n"
-                        "What the arena holds, as a dict: bytes_in_use, bytes_committed, blocks and\n"
-                        "members. Exact when nothing else runs.");
+PyDoc_STRVAR(usage_doc,
+             "arena_usage()\n--\n\n"
+             "What the arena holds, as a dict: bytes_in_use, bytes_committed, blocks and\n"
+             "members. Exact when nothing else runs.");
 
 static PyObject *arena_usage(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a daemonic child needs to end with its parent. Two ways, because the kernel's own signal on a
- * parent's death follows the thread that forked, not the process:
+ * What a daemonic child needs to end with its parent. Two ways, because the kernel's own signal on
+ * a parent's death follows the thread that forked, not the process:
  *
  *   set_pdeathsig()  where the thread that forked is the parent's first one, which ends last;
  *   watch_parent()   everywhere else: a thread in C that sleeps on the parent's pidfd. It needs no
@@ -90,10 +90,11 @@ static int watch_start(struct watch *watch)
     return -r;
 }
 
-PyDoc_STRVAR(watch_parent_doc,
-             "watch_parent(pidfd, signum, /)\n--\n\n"
-             "Start a thread that sends this process `signum` once the process of `pidfd` is gone.\n"
-             "The descriptor becomes the thread's own.");
+PyDoc_STRVAR(
+    watch_parent_doc,
+    "watch_parent(pidfd, signum, /)\n--\n\n"
+    "Start a thread that sends this process `signum` once the process of `pidfd` is gone.\n"
+    "The descriptor becomes the thread's own.");
 
 static PyObject *watch_parent(PyObject *Py_UNUSED(module), PyObject *args)
 {

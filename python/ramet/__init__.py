@@ -5,9 +5,9 @@
 
 The package has the interface of the standard library's `multiprocessing`, whose documentation
 holds for it: processes, queues, pipes, locks, shared values and pools, under the start methods
-fork, spawn and forkserver. What differs is what happens when something goes wrong: a process may be killed at
-any moment, and whoever waits for it gets an error and does not hang; nothing is left behind; and
-`put()` serialises what it is given at once, in the caller.
+fork, spawn and forkserver. What differs is what happens when something goes wrong: a process may be
+killed at any moment, and whoever waits for it gets an error and does not hang; nothing is left
+behind; and `put()` serialises what it is given at once, in the caller.
 """
 
 from . import context as _context

@@ -92,8 +92,8 @@ class Popen(_std.Popen):
         parent_death.tie(tie, self._owner, parent_sentinel)
         return process_obj._bootstrap(parent_sentinel=parent_sentinel)
 
-    def _adopt(self, pid: int, *more_fds: int) -> None:
-        """Take on the child `pid`, which nobody has waited for; also close `more_fds` at the end."""
+    def _adopt(self, pid: int) -> None:
+        """Take on the child `pid`, which nobody has waited for."""
         self.pid = pid
         try:
             self.sentinel = os.pidfd_open(pid)
@@ -107,9 +107,8 @@ class Popen(_std.Popen):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-            util.close_fds(*more_fds)
             raise
-        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel, *more_fds))
+        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel,))
 
     def _status(self) -> int | None:
         """The exit code if the child is gone, which is told any number of times; or None."""
