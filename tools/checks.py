@@ -133,8 +133,8 @@ def meson_test(session: Session, name: str, folder: Path, *options: str, env=Non
     command = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--quiet"]
     command += ["--logbase", f"log-{name}", *options]
     code = session.call(command, {**session.env, **(env or {})})
-    log = folder / "meson-logs" / f"log-{name}.json"
-    lines = log.read_text().splitlines() if log.exists() else []
+    logs = (folder / "meson-logs").glob(f"log-{name}*.json")
+    lines = [line for log in logs for line in log.read_text().splitlines()]
     failed = False
     for test in map(json.loads, lines):
         outcome = MESON_RESULTS.get(test["result"], "failed")
@@ -181,14 +181,7 @@ def stage_valgrind(session: Session) -> None:
     if not shutil.which("valgrind"):
         session.skip("valgrind: not found: install the Debian package valgrind")
     elif folder.exists():
-        wrapper = "valgrind --quiet --error-exitcode=99 --trace-children=yes --leak-check=full"
-        wrapper += " --errors-for-leak-kinds=definite --fair-sched=yes"
-        meson_test(
-            session,
-            "valgrind",
-            folder,
-            *("--suite", "valgrind", f"--wrapper={wrapper}", "--timeout-multiplier", "10"),
-        )
+        meson_test(session, "valgrind", folder, "--setup", "valgrind", "--suite", "valgrind")
 
 
 def stage_clang(session: Session) -> None:
