@@ -4,7 +4,7 @@
 
 Usage: run.py PRELOAD PROGRAM ARGUMENT...
 
-Serves pidfd_open for the library PRELOAD (see pidfd.c) until the program ends; its exit code is ours.
+Serves pidfd_open for the library PRELOAD (see pidfd.c) until the program ends, and exits as it did.
 An error that valgrind finds in any of the processes is exit code 99 of that process.
 """
 
