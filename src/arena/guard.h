@@ -71,6 +71,8 @@ static inline void rmt_guard_unlock(struct rmt_self *self, struct rmt_guard *g)
     uint64_t old = rmt_xchg64(&g->word, 0);
     if (RMT_UNLIKELY((old & RMT_FLAG_WAITERS) != 0 || self->found_dead != 0))
         rmt_guard_unlock_slow(self, g, old);
+    else
+        rmt_store64_relaxed(&self->thread->guard, 0); /* the guard's memory may now be freed */
 }
 
 #endif

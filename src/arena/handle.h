@@ -12,7 +12,6 @@
 
 struct rmt_handle { /* process-local; a value */
     uint64_t offset; /* of the object's block; 0: closed */
-    uint64_t entry;  /* offset of this process's entry word: differs in a forked child, see below */
     uint32_t index;  /* of the entry in the member's table: the same in a forked child */
     uint32_t generation;
 };

@@ -8,6 +8,8 @@
 
 #include "arena/self.h"
 
+#include <sys/types.h>
+
 enum {
     RMT_KIND_HANDLES = RAMET_KIND_INTERNAL, /* chunk of a member's handle entries */
     RMT_KIND_THREADS,                       /* chunk of a member's further sub-slots */
@@ -19,6 +21,9 @@ enum {
 struct rmt_kind {
     uint32_t id;
     const char *name;
+    /* Bytes of the payload that rmt_block_alloc clears.  A death right after the allocation leaves a
+     * block with a cleared start to destroy(), which must then do nothing.  SIZE_MAX: all of it. */
+    size_t clear;
     /* Before the block is freed: gives back what it owns.  The caller has the block in a hold; nobody
      * else has it.  May be killed anywhere and run again.  NULL: owns nothing. */
     void (*destroy)(struct rmt_self *self, uint64_t offset);

@@ -78,7 +78,7 @@ struct rmt_hold {
 };
 struct rmt_thread {
     rmt_a64 word;        /* rmt_word of the thread; 0: the sub-slot is free */
-    rmt_a64 guard;       /* the guard this thread is taking, holds or has just released; 0 never */
+    rmt_a64 guard;       /* the guard this thread is taking, holds or is releasing; 0 none */
     rmt_a64 wakes;       /* futex word whose sleepers this thread may owe a wake; 0 none */
     rmt_a64 waits;       /* futex word this thread sleeps on; 0 awake */
     rmt_a64 waits_owner; /* rmt_word of whom it waits for; 0 unknown */
@@ -91,32 +91,40 @@ struct rmt_thread {
     struct rmt_hold hold[RMT_HOLDS];
 }; /* 512 bytes */
 
-/* ---- member: one per process.  Written by its process; claimed by CAS on state. */
+/* ---- member: one per process.  The state word is changed by CAS alone and names one life of the slot:
+ *   63..32 epoch, 31..4 pid (of the process that joins or reserves), 3..0 state
+ *   FREE(e) -> JOINING(e, pid) -> LIVE(e, pid)                     a process that attaches
+ *   FREE(e) -> JOINING(e, pid) -> RESERVED(e, pid) -> LIVE(e, pid) a child to be forked by pid, claims itself
+ *   LIVE or RESERVED -> DYING(e, pid) -> FREE(e + 1)               recovery
+ *   JOINING(e, pid) -> FREE(e + 1)                                 pid died while joining: it had nothing
+ * The other words are written by the process that is joining, or lives, in the slot; in DYING by
+ * `recoverer` alone. */
 enum rmt_member_state {
     RMT_MEMBER_FREE = 0,
-    RMT_MEMBER_RESERVED = 1, /* for a child about to be forked; `parent` is the reserving process */
-    RMT_MEMBER_LIVE = 2,
-    RMT_MEMBER_DYING = 3, /* proven dead; being recovered by `recoverer` */
+    RMT_MEMBER_JOINING = 1,
+    RMT_MEMBER_RESERVED = 2,
+    RMT_MEMBER_LIVE = 3,
+    RMT_MEMBER_DYING = 4,
 };
 #define RMT_MEMBER_THREADS 3 /* in the slot itself; [0] is for the library's own bookkeeping */
 struct rmt_member {
-    rmt_a64 state;      /* epoch << 32 | enum rmt_member_state: one word, so a CAS speaks of one life */
-    rmt_a64 pid;        /* written before LIVE */
+    rmt_a64 state;
+    rmt_a64 pid;        /* of the process that lives here; written before LIVE */
     rmt_a64 start_time; /* as in /proc/PID/stat, written before LIVE */
-    rmt_a64 parent;     /* process word of the reserving parent, written before RESERVED */
-    rmt_a64 recoverer;  /* rmt_word of who recovers it; CAS */
+    rmt_a64 parent;     /* process word of the reserving parent, written before RESERVED; else 0 */
+    rmt_a64 recoverer;  /* rmt_word of who recovers it; CAS while DYING; 0 set before LIVE or RESERVED */
     rmt_a64 handles;    /* first chunk of handle entries (block of kind RMT_KIND_HANDLES); 0 none */
     rmt_a64 threads;    /* first chunk of further sub-slots (block of kind RMT_KIND_THREADS); 0 none */
-    rmt_a64 free_next;  /* FIFO of free slots */
+    rmt_a64 spare_word;
     uint64_t spare[56];
     struct rmt_thread thread[RMT_MEMBER_THREADS];
 }; /* 2048 bytes */
 
 /* ---- header */
-#define RMT_CLASSES 28
+#define RMT_CLASSES 27
 #define RMT_REF_GUARDS 16
 #define RMT_WINDOWS 16
-struct rmt_class {
+struct rmt_class { /* blocks of one size, in pages of their own */
     struct rmt_guard guard;
     rmt_a64 partial;     /* first page with free blocks: list through page headers; changed by commit */
     uint64_t block_size; /* constant: bytes per block, header included */
@@ -131,9 +139,10 @@ struct rmt_header {
     uint64_t size;   /* of the file: fixed */
     rmt_a64 poisoned;   /* non-zero: a check failed; every call fails with -ENOTRECOVERABLE */
     rmt_a64 generation; /* add 1 to get the generation of a new block */
-    rmt_a64 committed;  /* bytes that were committed, for ramet_usage */
-    struct rmt_guard members_guard; /* FIFO of free member slots */
-    rmt_a64 members_head, members_tail, members_high; /* high: slots ever used + 1 */
+    rmt_a64 warm;       /* cache: free pages that are committed, about */
+    rmt_a64 members_cursor; /* where the search for a free slot starts: round robin, so reuse is late */
+    rmt_a64 members_high;   /* slots 1..high-1 were used and are committed; only grows, by CAS */
+    struct rmt_guard tables_guard; /* lists of chunks that hang on members */
     struct rmt_guard pages_guard;   /* page words, of all windows */
     rmt_a64 windows;                /* windows whose page words are committed: 0..n-1 */
     struct rmt_guard refs_guard[RMT_REF_GUARDS]; /* counts of blocks, by offset */
@@ -152,6 +161,14 @@ struct rmt_block {
     uint64_t arg[3];     /* free for the kind */
 };
 #define RMT_BLOCK_HEADER 64
+
+/* After the kind's fields: whoever finds the kind set after a death finds them, too (the holder's stores
+ * are ordered among themselves, and a death publishes all of them or none after some point). */
+static inline void rmt_kind_store(struct rmt_block *block, uint32_t kind)
+{
+    atomic_thread_fence(memory_order_release);
+    *(volatile uint32_t *)&block->kind = kind;
+}
 
 _Static_assert(sizeof(struct rmt_guard) == 128, "guard");
 _Static_assert(sizeof(struct rmt_thread) == 512, "thread");

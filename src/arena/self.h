@@ -16,17 +16,24 @@ struct rmt_self {
     struct rmt_thread *thread; /* the shared sub-slot */
     uint64_t found_dead;       /* word of a process found dead inside a guard; recovered at unlock */
     uint32_t in_guard;         /* 1 while this thread holds a guard: guards never nest */
-    uint32_t spin;             /* how many rounds spinning is worth now (wait.c adapts it) */
+    uint32_t recovering;       /* 1 while this thread runs a recovery: recoveries never nest */
+    uint32_t spin;             /* ns that spinning is worth now (wait.c adapts it) */
+    uint32_t sleeps;           /* sleeps so far: every now and then wait.c tries spinning again */
 };
 
-extern _Thread_local struct rmt_self *rmt_self_now; /* NULL until the thread is registered */
+/* NULL until the thread is registered.  initial-exec: one load, also from a shared object. */
+extern _Thread_local struct rmt_self *rmt_self_now __attribute__((tls_model("initial-exec")));
+
+/* A word that is 1 in a process that is a member and 0 in a child that was made behind our back: its page is
+ * wiped on fork (MADV_WIPEONFORK), and only the fork handler sets it again. */
+extern const rmt_a32 *rmt_member_mark;
 
 /* Registers process and thread where needed.  0, -ENOMEM, -ENOTRECOVERABLE, -EMFILE, ... */
 int rmt_self_slow(struct rmt_self **ret_self);
 static inline int rmt_self(struct rmt_self **ret_self)
 {
     struct rmt_self *s = rmt_self_now;
-    if (RMT_LIKELY(s != NULL)) {
+    if (RMT_LIKELY(s != NULL && atomic_load_explicit(rmt_member_mark, memory_order_relaxed))) {
         *ret_self = s;
         return 0;
     }
@@ -42,6 +49,7 @@ enum rmt_hold_tag {
     RMT_HOLD_CLAIM = 4,  /* offset: the job's claim record.  Failed and given back */
     RMT_HOLD_WAITER = 5, /* offset: object in whose waiter list this thread stands */
     RMT_HOLD_OWNED = 6,  /* offset: lock block; arg free.  For kinds that want to hear of the owner's death */
+    RMT_HOLD_PAGE = 7,   /* offset: a run of pages that is not, or no longer, a block (page.c) */
     RMT_HOLD_TAGS = 16
 };
 #define RMT_TAG_MASK 63ull

@@ -22,8 +22,9 @@ struct rmt_waiter {
     struct rmt_self *self;
     int64_t deadline;
     int64_t slice;  /* ns of the next slice; doubles up to a limit */
-    uint32_t spins; /* rounds left */
-    uint32_t slept; /* slices slept: 0 means that spinning was enough */
+    uint32_t spins;    /* ns of spinning left */
+    uint32_t slept;    /* slices slept: 0 means that spinning was enough */
+    uint32_t in_guard; /* a guard waits: report a death, do not recover */
 };
 
 #define RMT_OWNER_DIED 1

@@ -28,6 +28,7 @@ int rmt_os_punch(int fd, uint64_t offset, uint64_t length);     /* gives pages b
 int rmt_os_map_shared(int fd, uint64_t offset, size_t length, void **ret_address);
 int rmt_os_map_private(int fd, uint64_t offset, size_t length, void **ret_address); /* copy on write */
 int rmt_os_unmap(void *address, size_t length);
+uint64_t rmt_os_available(void); /* bytes: the least of MemAvailable and the cgroup's headroom */
 int rmt_os_wipe_on_fork_page(void **ret_address); /* one page, zero in a child however it was made */
 
 /* --- processes */
@@ -40,5 +41,6 @@ int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
 /* --- the machine */
 unsigned rmt_os_cpus(void); /* that this process may run on, at least 1 */
 int rmt_os_random(void *buffer, size_t length);
+void rmt_os_complain(const char *prefix, const char *text); /* one line on standard error */
 
 #endif

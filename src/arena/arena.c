@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * arena.c: making an arena, and joining one.
+ */
+#include "arena/guard.h"
+#include "arena/local.h"
+#include "base/fault.h"
+#include "base/os.h"
+#include <ramet/arena.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct rmt_local rmt_local = {.fd = -1};
+static rmt_a32 unmarked;
+const rmt_a32 *rmt_member_mark = &unmarked;
+
+static pthread_mutex_t local_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t table_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void rmt_local_lock(void)
+{
+    pthread_mutex_lock(&local_mutex);
+}
+void rmt_local_unlock(void)
+{
+    pthread_mutex_unlock(&local_mutex);
+}
+void rmt_table_lock(void)
+{
+    pthread_mutex_lock(&table_mutex);
+}
+void rmt_table_unlock(void)
+{
+    pthread_mutex_unlock(&table_mutex);
+}
+
+/* What two builds must agree on to share an arena. */
+static uint64_t digest(void)
+{
+    const uint64_t facts[] = {sizeof(struct rmt_header), sizeof(struct rmt_member),
+                              sizeof(struct rmt_thread), sizeof(struct rmt_guard),
+                              sizeof(struct rmt_block),  RMT_MEMBERS_AT,
+                              RMT_PAGES_AT,              RMT_PAGE_SIZE,
+                              RMT_CLASSES,               RMT_HOLDS};
+    uint64_t h = 14695981039346656037ull; /* FNV-1a, 64 bits */
+    for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++)
+        h = (h ^ facts[i]) * 1099511628211ull;
+    return h;
+}
+
+/* The file is as large as it may ever get, and sparse; a limit on file sizes makes it smaller. */
+static uint64_t file_size(void)
+{
+    struct rlimit limit;
+    uint64_t size = RMT_SIZE;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        while (size > limit.rlim_cur && size > RMT_WINDOW0)
+            size /= 2;
+    }
+    return size;
+}
+
+static void init_header(uint64_t id, uint64_t size)
+{
+    struct rmt_header *h = rmt_header();
+    h->version = RMT_LAYOUT_VERSION;
+    h->digest = digest();
+    h->id = id;
+    h->size = size;
+    rmt_store64_relaxed(&h->members_high, 1);
+    rmt_store64_relaxed(&h->generation, 1);
+    rmt_guard_init(&h->tables_guard, offsetof(struct rmt_header, tables_guard));
+    rmt_guard_init(&h->pages_guard, offsetof(struct rmt_header, pages_guard));
+    for (unsigned i = 0; i < RMT_REF_GUARDS; i++)
+        rmt_guard_init(&h->refs_guard[i], offsetof(struct rmt_header, refs_guard) +
+                                              i * sizeof(struct rmt_guard));
+    rmt_classes_init(h);
+    h->magic = RMT_MAGIC;
+}
+
+static int settle_local(int fd, uint64_t id, uint64_t size)
+{
+    int r = rmt_os_identity(fd, &rmt_local.dev, &rmt_local.ino);
+    if (r < 0)
+        return r;
+    rmt_local.fd = fd;
+    rmt_local.id = id;
+    rmt_local.size = size;
+    r = rmt_map_window(0);
+    if (r < 0)
+        rmt_local.fd = -1;
+    return r;
+}
+
+static int make_mark(void)
+{
+    if (rmt_member_mark != &unmarked)
+        return 0;
+    void *page;
+    int r = rmt_os_wipe_on_fork_page(&page);
+    if (r < 0)
+        return r;
+    rmt_store32_relaxed((rmt_a32 *)page, 1);
+    rmt_member_mark = page;
+    return 0;
+}
+
+/* From a mapped arena to a member of it. */
+static int enter(void)
+{
+    int r = make_mark();
+    if (r == 0)
+        r = rmt_fork_setup();
+    if (r < 0)
+        return r;
+    uint32_t slot, epoch;
+    r = rmt_member_take(&slot, &epoch);
+    return r < 0 ? r : rmt_member_join(slot, epoch);
+}
+
+static int create(void)
+{
+    uint64_t id, size = file_size();
+    int fd;
+    int r = rmt_os_random(&id, sizeof id);
+    if (r == 0)
+        r = rmt_os_memfd("ramet", size, &fd);
+    if (r < 0)
+        return r;
+    r = rmt_os_commit(fd, 0, (sizeof(struct rmt_header) + 4095) & ~4095ull);
+    if (r == 0)
+        r = settle_local(fd, id | 1, size);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    init_header(id | 1, size);
+    return enter();
+}
+
+int rmt_join_locked(void)
+{
+    if (rmt_local.slot != 0 || rmt_local.error != 0)
+        return rmt_local.error;
+    return rmt_local.fd < 0 ? create() : enter();
+}
+
+int ramet_join(void)
+{
+    struct rmt_self *self;
+    return rmt_self(&self);
+}
+
+/* The header of the file behind fd, if it is an arena that this build can share. */
+static int read_header(int fd, struct rmt_header *ret_header)
+{
+    char *to = (char *)ret_header;
+    size_t have = 0, want = offsetof(struct rmt_header, poisoned);
+    while (have < want) {
+        ssize_t n = pread(fd, to + have, want - have, (off_t)have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EPROTO;
+        have += (size_t)n;
+    }
+    if (ret_header->magic != RMT_MAGIC || ret_header->version != RMT_LAYOUT_VERSION ||
+        ret_header->digest != digest() || ret_header->id == 0 || ret_header->size < RMT_WINDOW0 ||
+        ret_header->size > RMT_SIZE)
+        return -EPROTO;
+    return 0;
+}
+
+static int attach_locked(int fd, const struct rmt_header *header)
+{
+    if (rmt_local.error != 0)
+        return rmt_local.error;
+    if (rmt_local.fd >= 0)
+        return rmt_local.id == header->id ? rmt_join_locked() : -EALREADY;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (own < 0)
+        return -errno;
+    int r = settle_local(own, header->id, header->size);
+    if (r < 0) {
+        close(own);
+        return r;
+    }
+    return enter();
+}
+
+int ramet_attach(int fd)
+{
+    struct rmt_header header;
+    int r = read_header(fd, &header);
+    if (r < 0)
+        return r == -EISDIR || r == -ESPIPE || r == -EINVAL ? -EPROTO : r;
+    rmt_table_lock();
+    r = attach_locked(fd, &header);
+    rmt_table_unlock();
+    return r;
+}
+
+int ramet_arena_fd(void)
+{
+    return rmt_local.slot == 0 ? -ENODEV : rmt_local.fd;
+}
+
+uint64_t ramet_arena_id(void)
+{
+    return rmt_local.slot == 0 ? 0 : rmt_local.id;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * death.c: proof that a process is gone: its pidfd is readable, which says that every thread has ended;
+ * or there is no process with the recorded pid and start time.  Never a time-out.  pidfds are cached, one
+ * per member slot that this process has asked about (process-local, under a mutex of its own).
+ */
+#include "arena/local.h"
+#include "base/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct cached { /* index: slot */
+    int fd;     /* + 1; 0 none */
+    uint32_t epoch;
+};
+static struct cached *cache; /* RMT_SLOTS entries, sparse in practice: calloc'ed on first use */
+static pthread_mutex_t cache_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* pidfd_open succeeds for whoever has the pid now; the start time, read after, tells whether that is
+ * the recorded process: if the pid had been reused before the open, the start time differs. */
+static int open_verified(pid_t pid, uint64_t start_time, int *ret_fd)
+{
+    int fd;
+    int r = rmt_os_pidfd_open(pid, &fd);
+    if (r < 0)
+        return r;
+    uint64_t start;
+    r = rmt_os_start_time(pid, &start);
+    if (r == 0 && start_time != 0 && start != start_time)
+        r = -ESRCH;
+    if (r == -ENOENT)
+        r = -ESRCH;
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+int rmt_pid_gone(pid_t pid, uint64_t start_time)
+{
+    int fd;
+    int r = open_verified(pid, start_time, &fd);
+    if (r < 0)
+        return r == -ESRCH;
+    r = rmt_os_pidfd_dead(fd);
+    close(fd);
+    return r > 0;
+}
+
+/* 1 gone, 0 not, of the LIVE process in `slot`. */
+static int poll_slot(uint32_t slot, uint32_t epoch, pid_t pid, uint64_t start_time)
+{
+    int gone = 0;
+    pthread_mutex_lock(&cache_mutex);
+    if (!cache && !(cache = calloc(RMT_SLOTS, sizeof *cache))) {
+        pthread_mutex_unlock(&cache_mutex);
+        return rmt_pid_gone(pid, start_time);
+    }
+    struct cached *c = &cache[slot];
+    if (c->fd != 0 && c->epoch != epoch) {
+        close(c->fd - 1);
+        c->fd = 0;
+    }
+    if (c->fd == 0) {
+        int fd;
+        int r = open_verified(pid, start_time, &fd);
+        if (r == 0)
+            *c = (struct cached){.fd = fd + 1, .epoch = epoch};
+        gone = r == -ESRCH;
+    }
+    if (c->fd != 0)
+        gone = rmt_os_pidfd_dead(c->fd - 1) > 0;
+    pthread_mutex_unlock(&cache_mutex);
+    return gone;
+}
+
+int rmt_dead_known(uint64_t word)
+{
+    uint64_t state = rmt_load64(&rmt_member_at(rmt_word_slot(word))->state);
+    if ((uint32_t)(state >> 32) != rmt_word_epoch(word))
+        return 1;
+    return rmt_member_state_of(state) == RMT_MEMBER_DYING;
+}
+
+int rmt_dead(uint64_t word)
+{
+    if (rmt_dead_known(word))
+        return 1;
+    uint32_t slot = rmt_word_slot(word);
+    struct rmt_member *m = rmt_member_at(slot);
+    uint64_t state = rmt_load64(&m->state); /* acquire: pid and start time were written before LIVE */
+    if (rmt_member_state_of(state) != RMT_MEMBER_LIVE)
+        return rmt_dead_known(word);
+    pid_t pid = (pid_t)rmt_load64_relaxed(&m->pid);
+    uint64_t start = rmt_load64_relaxed(&m->start_time);
+    if (rmt_load64(&m->state) != state)
+        return rmt_dead_known(word);
+    return poll_slot(slot, rmt_word_epoch(word), pid, start);
+}
+
+int rmt_dead_thorough(uint64_t word)
+{
+    if (rmt_dead(word))
+        return 1;
+    struct rmt_member *m = rmt_member_at(rmt_word_slot(word));
+    pid_t pid = (pid_t)rmt_load64(&m->pid);
+    if (rmt_os_maps_inode(pid, rmt_local.dev, rmt_local.ino) != 0)
+        return rmt_dead_known(word);
+    /* The process does not map the arena: it has called exec, so the member is gone though the process
+     * is not.  Unless the pid was another process's by now, in which case the member is gone, too. */
+    return 1;
+}
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&cache_mutex);
+}
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&cache_mutex);
+}
+static const struct rmt_fork_hook fork_hook = {before_fork, after_fork, after_fork};
+
+__attribute__((constructor)) static void setup(void)
+{
+    rmt_fork_register(&fork_hook);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fork.c: what happens around fork(2).  The parent, before: takes the process-local mutexes, reserves a
+ * member slot for the child and copies its handle entries into it, each with a count of its own.  The
+ * child, after: claims the slot and is somebody else from then on; locks, holds and waits are not inherited.
+ *
+ * A reservation that no child claims (fork failed, or the child died at once) is found by the lifeline: a
+ * pipe whose write end only the child keeps.  It is looked at before the next fork; if the parent dies,
+ * its recovery takes the reservation back.
+ */
+#include "arena/local.h"
+#include "arena/registry.h"
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#define LIFELINES 64
+
+static struct lifeline { /* under the table lock */
+    uint32_t slot, epoch;
+    int fd; /* read end; -1: unused */
+} lifelines[LIFELINES], pending;
+static int pending_write = -1;
+static bool have_child; /* a slot is reserved for the child of the fork that is under way */
+static pid_t parent_pid;
+static struct rmt_self *bookkeeper_in_use;
+
+static void forget(struct lifeline *l)
+{
+    close(l->fd);
+    l->fd = -1;
+    l->slot = 0;
+}
+
+/* Closes the lifelines of children that live, and takes back the reservations of those that never did. */
+static void check_lifelines(void)
+{
+    for (int i = 0; i < LIFELINES; i++) {
+        struct lifeline *l = &lifelines[i];
+        if (l->slot == 0)
+            continue;
+        uint64_t state = rmt_load64(&rmt_member_at(l->slot)->state);
+        uint64_t reserved = rmt_member_word(l->epoch, getpid(), RMT_MEMBER_RESERVED);
+        struct pollfd p = {.fd = l->fd, .events = 0};
+        if (state != reserved) {
+            forget(l);
+        } else if (poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0) {
+            rmt_recover_slot(bookkeeper_in_use, l->slot, state);
+            forget(l);
+        }
+    }
+}
+
+static int reserve(void)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return -errno;
+    uint32_t slot, epoch;
+    int r = rmt_member_take(&slot, &epoch);
+    if (r < 0) {
+        close(fds[0]);
+        close(fds[1]);
+        return r;
+    }
+    rmt_member_reserve(slot, epoch);
+    pending = (struct lifeline){slot, epoch, fds[0]};
+    pending_write = fds[1];
+    have_child = true;
+    r = rmt_handles_copy(bookkeeper_in_use, slot);
+    if (r < 0) { /* the child cannot be a member */
+        rmt_recover_slot(bookkeeper_in_use, slot,
+                         rmt_member_word(epoch, getpid(), RMT_MEMBER_RESERVED));
+        close(pending_write);
+        pending_write = -1;
+        forget(&pending);
+        have_child = false;
+    }
+    return r;
+}
+
+static int reserve_error;
+
+static void prepare(void)
+{
+    for (int i = RMT_REGISTRY_MAX; i-- > 0;) {
+        if (rmt_fork_hooks[i] && rmt_fork_hooks[i]->prepare)
+            rmt_fork_hooks[i]->prepare();
+    }
+    rmt_table_lock();
+    have_child = false;
+    parent_pid = getpid();
+    if (rmt_local.slot != 0 && rmt_local.error == 0 && rmt_load32_relaxed(rmt_member_mark) != 0) {
+        bookkeeper_in_use = rmt_bookkeeper();
+        check_lifelines();
+        reserve_error = reserve();
+    }
+    rmt_local_lock();
+}
+
+static void in_parent(void)
+{
+    rmt_local_unlock();
+    if (have_child) {
+        close(pending_write);
+        pending_write = -1;
+        int i = 0;
+        while (i < LIFELINES && lifelines[i].slot != 0)
+            i++;
+        /* With the table full the reservation is left to the recovery of this process. */
+        if (i < LIFELINES)
+            lifelines[i] = pending;
+        else
+            close(pending.fd);
+        have_child = false;
+    }
+    rmt_table_unlock();
+    for (int i = 0; i < RMT_REGISTRY_MAX; i++) {
+        if (rmt_fork_hooks[i] && rmt_fork_hooks[i]->parent)
+            rmt_fork_hooks[i]->parent();
+    }
+}
+
+/* The child of a member: its own identity, or an error that every later call returns. */
+static void become_child(void)
+{
+    for (int i = 0; i < LIFELINES; i++) {
+        if (lifelines[i].slot != 0)
+            forget(&lifelines[i]);
+    }
+    rmt_local.slot = 0;
+    int r = have_child ? rmt_member_claim(pending.slot, pending.epoch, parent_pid) : reserve_error;
+    rmt_local.error = r;
+    rmt_store32_relaxed((rmt_a32 *)rmt_member_mark, 1);
+    rmt_thread_after_fork();
+    rmt_handles_after_fork();
+    if (have_child) {
+        close(pending_write); /* from now on the slot speaks for this process */
+        pending_write = -1;
+        forget(&pending);
+        have_child = false;
+    }
+}
+
+static void in_child(void)
+{
+    rmt_local_unlock();
+    if (rmt_local.slot != 0)
+        become_child();
+    rmt_table_unlock();
+    for (int i = 0; i < RMT_REGISTRY_MAX; i++) {
+        if (rmt_fork_hooks[i] && rmt_fork_hooks[i]->child)
+            rmt_fork_hooks[i]->child();
+    }
+}
+
+int rmt_fork_setup(void)
+{
+    static bool done; /* under the table lock */
+    if (done)
+        return 0;
+    int r = pthread_atfork(prepare, in_parent, in_child);
+    done = r == 0;
+    return -r;
+}

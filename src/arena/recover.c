@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recover.c: giving back what a dead process held.  Reads its member slot, its sub-slots and its handle
+ * entries, never all objects.  Every step is a commit or is idempotent, so that the recovering process may
+ * itself die anywhere: the next one takes its place (`recoverer`) and does the rest.
+ *
+ * Order: first the guard that a thread stood in, because a commit of the dead that is armed must be applied
+ * before anyone looks at its holds; then holds; then handles; then the chunks; at last the slot itself.
+ */
+#include "arena/block.h"
+#include "arena/local.h"
+#include "arena/registry.h"
+#include "arena/wait.h"
+#include "base/os.h"
+#include <ramet/arena.h>
+
+#include <errno.h>
+#include <limits.h>
+
+static void wake_all(uint64_t word)
+{
+    if (word != 0 && word % 4 == 0 && rmt_reach(word) == 0)
+        rmt_os_futex_wake(rmt_at(word), INT_MAX);
+}
+
+/* Waits until nobody, dead or alive, is inside the guard: a live one that took it over may be about to
+ * apply the dead one's record. */
+static void pass_through(struct rmt_self *self, uint64_t guard)
+{
+    if (guard == 0 || guard % 64 != 0 || rmt_reach(guard) < 0)
+        return;
+    struct rmt_guard *g = rmt_at(guard);
+    if (rmt_load64_relaxed(&g->self) == guard && rmt_guard_lock(self, g) >= 0)
+        rmt_guard_unlock(self, g);
+    wake_all(guard + offsetof(struct rmt_guard, word));
+}
+
+static int recover_thread(uint64_t offset, void *arg)
+{
+    struct rmt_self *self = arg;
+    struct rmt_thread *t = rmt_at(offset);
+    if (rmt_load64_relaxed(&t->word) == 0)
+        return 0;
+    pass_through(self, rmt_load64(&t->guard));
+    wake_all(rmt_load64_relaxed(&t->wakes));
+    wake_all(rmt_load64_relaxed(&t->waits));
+    for (int i = 0; i < RMT_HOLDS; i++) {
+        uint64_t what = rmt_load64_relaxed(&t->hold[i].what);
+        rmt_hold_fn *fn = what != 0 ? rmt_hold_get(what & RMT_TAG_MASK) : NULL;
+        if (fn)
+            fn(self, offset, i);
+        rmt_store64_relaxed(&t->hold[i].what, 0);
+    }
+    /* What the dead one did last may have been a store that somebody waits for: after the holds, too. */
+    wake_all(rmt_load64_relaxed(&t->wakes));
+    rmt_store64_relaxed(&t->guard, 0);
+    rmt_store64_relaxed(&t->wakes, 0);
+    rmt_store64_relaxed(&t->waits, 0);
+    rmt_store64_relaxed(&t->waits_owner, 0);
+    rmt_store64_relaxed(&t->list_of, 0);
+    rmt_store32_relaxed(&t->wake, 0);
+    rmt_store64(&t->word, 0);
+    return 0;
+}
+
+static void free_thread_chunks(struct rmt_self *self, uint32_t slot)
+{
+    uint64_t list = rmt_member_offset(slot) + offsetof(struct rmt_member, threads);
+    uint64_t block;
+    while ((block = rmt_load64((rmt_a64 *)rmt_at(list))) != 0) {
+        int hold = rmt_hold_find(self);
+        struct rmt_guard *g = &rmt_header()->tables_guard;
+        if (hold < 0 || rmt_guard_lock(self, g) < 0)
+            return;
+        rmt_redo(g, 0, list, rmt_load64_relaxed((rmt_a64 *)rmt_payload(block))); /* its next */
+        rmt_redo(g, 1, rmt_hold_what(self, hold), block | RMT_HOLD_BLOCK);
+        rmt_commit(g, 2);
+        rmt_guard_unlock(self, g);
+        rmt_block_free(self, hold);
+    }
+}
+
+struct each {
+    struct rmt_self *self;
+    uint64_t process; /* process word of the dead */
+};
+
+static int wake_who_waits_for(uint64_t offset, void *arg)
+{
+    const struct each *each = arg;
+    struct rmt_thread *t = rmt_at(offset);
+    uint64_t waits = rmt_load64(&t->waits);
+    if (waits != 0 && rmt_word_process(rmt_load64_relaxed(&t->waits_owner)) == each->process)
+        wake_all(waits);
+    return 0;
+}
+
+/* Other members: reservations that the dead one made for children, and sleepers that wait for it. */
+static void look_at_others(struct rmt_self *self, uint64_t process)
+{
+    struct each each = {self, process};
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        struct rmt_member *m = rmt_member_at(slot);
+        uint64_t state = rmt_load64(&m->state);
+        if (rmt_member_state_of(state) == RMT_MEMBER_LIVE)
+            rmt_threads_each(slot, wake_who_waits_for, &each);
+        else if (rmt_member_state_of(state) == RMT_MEMBER_RESERVED &&
+                 rmt_load64_relaxed(&m->parent) == process)
+            rmt_recover_slot(self, slot, state);
+    }
+}
+
+/* Makes this thread the one that recovers the slot: true if it is. */
+static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64_t state)
+{
+    uint64_t dying = (state & ~15ull) | RMT_MEMBER_DYING;
+    if (rmt_member_state_of(state) != RMT_MEMBER_DYING) {
+        uint64_t seen = state;
+        if (!rmt_cas64(&m->state, &seen, dying) && seen != dying)
+            return false; /* a reserved child has claimed itself, or another life has begun */
+    }
+    uint64_t who = rmt_load64(&m->recoverer);
+    if (who != 0 && (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead(who)))
+        return false;
+    return rmt_cas64(&m->recoverer, &who, self->word) && rmt_load64(&m->state) == dying;
+}
+
+static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t state)
+{
+    struct rmt_member *m = rmt_member_at(slot);
+    uint32_t epoch = (uint32_t)(state >> 32);
+    uint64_t process = rmt_word(epoch, 0, slot);
+    pid_t pid = (pid_t)rmt_load64_relaxed(&m->pid);
+    rmt_threads_each(slot, recover_thread, self);
+    rmt_handles_drop_all(self, slot);
+    free_thread_chunks(self, slot);
+    if (rmt_member_state_of(state) != RMT_MEMBER_RESERVED) {
+        for (int i = 0; i < RMT_REGISTRY_MAX && rmt_death_fns[i]; i++)
+            rmt_death_fns[i](self, process, pid);
+        look_at_others(self, process);
+    }
+    rmt_store64_relaxed(&m->pid, 0);
+    rmt_store64_relaxed(&m->start_time, 0);
+    rmt_store64_relaxed(&m->parent, 0);
+    rmt_store64(&m->state, rmt_member_word(epoch + 1, 0, RMT_MEMBER_FREE));
+}
+
+void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
+{
+    struct rmt_member *m = rmt_member_at(slot);
+    if (rmt_member_state_of(state) == RMT_MEMBER_JOINING) {
+        rmt_cas64(&m->state, &state,
+                  rmt_member_word((uint32_t)(state >> 32) + 1, 0, RMT_MEMBER_FREE));
+        return;
+    }
+    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, m, state))
+        return;
+    uint32_t was = self->recovering;
+    self->recovering = 1;
+    recover_contents(self, slot, state);
+    self->recovering = was;
+    uint64_t dead = self->found_dead; /* by a guard on the way */
+    if (dead != 0 && !was) {
+        self->found_dead = 0;
+        rmt_recover(self, dead);
+    }
+}
+
+void rmt_recover(struct rmt_self *self, uint64_t word)
+{
+    uint32_t slot = rmt_word_slot(word);
+    uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+    enum rmt_member_state s = rmt_member_state_of(state);
+    if ((uint32_t)(state >> 32) == rmt_word_epoch(word) &&
+        (s == RMT_MEMBER_LIVE || s == RMT_MEMBER_DYING))
+        rmt_recover_slot(self, slot, state);
+}
+
+void rmt_poison(const char *why)
+{
+    static const char prefix[] = "ramet: the arena is damaged and can no longer be used: ";
+    uint64_t sound = 0;
+    if (rmt_cas64(&rmt_header()->poisoned, &sound, 1))
+        rmt_os_complain(prefix, why);
+}
+
+/* Whether the process that a member word speaks of is gone. */
+static bool slot_is_dead(uint32_t slot, uint64_t state)
+{
+    switch (rmt_member_state_of(state)) {
+    case RMT_MEMBER_LIVE:
+        return rmt_dead(rmt_word((uint32_t)(state >> 32), 0, slot));
+    case RMT_MEMBER_JOINING:
+        return rmt_pid_gone(rmt_member_pid_of(state), 0);
+    case RMT_MEMBER_RESERVED: {
+        uint64_t parent = rmt_load64(&rmt_member_at(slot)->parent);
+        return rmt_load64(&rmt_member_at(slot)->state) == state && parent != 0 && rmt_dead(parent);
+    }
+    case RMT_MEMBER_DYING: /* whoever recovered it may have died */
+        return true;
+    default:
+        return false;
+    }
+}
+
+int rmt_sweep(struct rmt_self *self)
+{
+    int found = 0;
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        if (slot_is_dead(slot, state)) {
+            rmt_recover_slot(self, slot, state);
+            found++;
+        }
+    }
+    return found;
+}
+
+int ramet_sweep(void)
+{
+    struct rmt_self *self;
+    int r = rmt_self(&self);
+    return r < 0 ? r : rmt_sweep(self);
+}
+
+int ramet_reap(pid_t pid)
+{
+    if (rmt_local.slot == 0)
+        return 0; /* no member, no children in the arena */
+    struct rmt_self *self;
+    int r = rmt_self(&self);
+    if (r < 0)
+        return r;
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        if (rmt_member_pid_of(state) != pid || !slot_is_dead(slot, state))
+            continue;
+        if (rmt_member_state_of(state) == RMT_MEMBER_RESERVED)
+            continue; /* made by it, not it */
+        rmt_recover_slot(self, slot, state);
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * thread.c: registering the calling thread: its sub-slot in the member, and its process-local rmt_self.
+ * Sub-slots 1 and 2 lie in the member slot, further ones in chunks of 15 that hang on it.  Under the table
+ * lock, by this process alone.
+ */
+#include "arena/block.h"
+#include "arena/kind.h"
+#include "arena/local.h"
+#include "base/os.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CHUNK_THREADS 15u
+#define CHUNKS_MAX ((1u << RMT_THREAD_BITS) / CHUNK_THREADS)
+#define SPIN_START 10000u /* ns */
+
+struct thread_chunk { /* payload of a block of kind RMT_KIND_THREADS */
+    rmt_a64 next;     /* older chunk; written before the chunk is listed */
+    uint64_t spare[7];
+    struct rmt_thread thread[CHUNK_THREADS];
+};
+
+_Thread_local struct rmt_self *rmt_self_now;
+static _Thread_local struct rmt_self self_storage;
+
+static uint64_t chunks[CHUNKS_MAX]; /* payload offsets, oldest first */
+static uint32_t chunk_count;
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+static uint64_t sub_slot(uint32_t index)
+{
+    if (index < RMT_MEMBER_THREADS)
+        return rmt_member_offset(rmt_local.slot) + offsetof(struct rmt_member, thread) +
+               index * sizeof(struct rmt_thread);
+    uint32_t i = index - RMT_MEMBER_THREADS;
+    return chunks[i / CHUNK_THREADS] + offsetof(struct thread_chunk, thread) +
+           (i % CHUNK_THREADS) * sizeof(struct rmt_thread);
+}
+
+static int add_chunk(void)
+{
+    if (chunk_count == CHUNKS_MAX)
+        return -EUSERS;
+    struct rmt_self *self = rmt_bookkeeper();
+    int hold;
+    uint64_t block;
+    int r = rmt_block_alloc(self, sizeof(struct thread_chunk), RMT_KIND_THREADS, &hold, &block);
+    if (r < 0)
+        return r;
+    struct thread_chunk *chunk = rmt_payload(block);
+    memset(chunk, 0, sizeof *chunk);
+    uint64_t list = rmt_member_offset(rmt_local.slot) + offsetof(struct rmt_member, threads);
+    struct rmt_guard *g = &rmt_header()->tables_guard;
+    r = rmt_guard_lock(self, g);
+    if (r < 0)
+        return r;
+    rmt_store64_relaxed(&chunk->next, rmt_load64_relaxed((rmt_a64 *)rmt_at(list)));
+    rmt_redo(g, 0, list, block);
+    rmt_redo(g, 1, rmt_hold_what(self, hold), 0);
+    rmt_commit(g, 2);
+    rmt_guard_unlock(self, g);
+    chunks[chunk_count++] = block + RMT_BLOCK_HEADER;
+    return 0;
+}
+
+static int find_sub_slot(uint32_t *ret_index)
+{
+    for (uint32_t i = 1;; i++) {
+        if (i >= RMT_MEMBER_THREADS + chunk_count * CHUNK_THREADS) {
+            int r = add_chunk();
+            if (r < 0)
+                return r;
+        }
+        struct rmt_thread *t = rmt_at(sub_slot(i));
+        if (rmt_load64_relaxed(&t->word) == 0) {
+            *ret_index = i;
+            return 0;
+        }
+    }
+}
+
+/* A thread that ends with something in its hands keeps its sub-slot, for recovery to find. */
+static void at_thread_exit(void *unused)
+{
+    (void)unused;
+    struct rmt_self *self = rmt_self_now;
+    if (!self)
+        return;
+    rmt_self_now = NULL;
+    for (int i = 0; i < RMT_HOLDS; i++) {
+        if (rmt_load64_relaxed(&self->thread->hold[i].what) != 0)
+            return;
+    }
+    rmt_table_lock();
+    rmt_store64_relaxed(&self->thread->waits, 0);
+    rmt_store64_relaxed(&self->thread->wakes, 0);
+    rmt_store64(&self->thread->word, 0);
+    rmt_table_unlock();
+}
+
+static void make_exit_key(void)
+{
+    (void)pthread_key_create(&exit_key, at_thread_exit); /* failing: sub-slots are not reused */
+}
+
+static void settle(uint32_t index)
+{
+    uint64_t offset = sub_slot(index);
+    self_storage = (struct rmt_self){
+        .word = rmt_word(rmt_local.epoch, index, rmt_local.slot),
+        .offset = offset,
+        .thread = rmt_at(offset),
+        .spin = rmt_os_cpus() > 1 ? SPIN_START : 0,
+    };
+    rmt_store32(&self_storage.thread->tid, (uint32_t)syscall(SYS_gettid));
+    rmt_store64(&self_storage.thread->word, self_storage.word);
+    rmt_self_now = &self_storage;
+}
+
+int rmt_self_slow(struct rmt_self **ret_self)
+{
+    rmt_table_lock();
+    int r = rmt_local.error;
+    if (r == 0 && rmt_local.slot != 0 && rmt_load32_relaxed(rmt_member_mark) == 0)
+        r = -ECHILD; /* made by a raw clone: it has its parent's memory, but no name of its own */
+    if (r == 0)
+        r = rmt_join_locked();
+    if (r == 0 && rmt_load64_relaxed(&rmt_header()->poisoned) != 0)
+        r = -ENOTRECOVERABLE;
+    uint32_t index;
+    if (r == 0 && !rmt_self_now && (r = find_sub_slot(&index)) == 0) {
+        pthread_once(&exit_once, make_exit_key);
+        settle(index);
+        (void)pthread_setspecific(exit_key, &self_storage);
+    }
+    rmt_table_unlock();
+    if (r < 0)
+        return r;
+    *ret_self = rmt_self_now;
+    return 0;
+}
+
+/* In a forked child, whose only thread this is; the process has settled in its new slot. */
+void rmt_thread_after_fork(void)
+{
+    chunk_count = 0;
+    bool registered = rmt_self_now != NULL;
+    rmt_self_now = NULL;
+    if (registered && rmt_local.slot != 0)
+        settle(1);
+}
+
+int rmt_hold_find(const struct rmt_self *self)
+{
+    for (int i = 0; i < RMT_HOLDS; i++) {
+        if (rmt_load64_relaxed(&self->thread->hold[i].what) == 0)
+            return i;
+    }
+    return -ENOSPC;
+}
+
+int rmt_threads_each(uint32_t slot, int (*fn)(uint64_t thread_offset, void *arg), void *arg)
+{
+    int r = 0;
+    uint64_t at = rmt_member_offset(slot) + offsetof(struct rmt_member, thread);
+    for (unsigned i = 0; i < RMT_MEMBER_THREADS && r == 0; i++)
+        r = fn(at + i * sizeof(struct rmt_thread), arg);
+    uint64_t block = rmt_load64(&rmt_member_at(slot)->threads);
+    while (block != 0 && r == 0) {
+        const struct thread_chunk *chunk = rmt_payload(block);
+        at = block + RMT_BLOCK_HEADER + offsetof(struct thread_chunk, thread);
+        for (unsigned i = 0; i < CHUNK_THREADS && r == 0; i++)
+            r = fn(at + i * sizeof(struct rmt_thread), arg);
+        block = rmt_load64(&chunk->next);
+    }
+    return r;
+}
+
+static const struct rmt_kind kind = {.id = RMT_KIND_THREADS, .name = "threads"};
+
+__attribute__((constructor)) static void setup(void)
+{
+    rmt_kind_register(&kind);
+}

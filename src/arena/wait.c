@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * wait.c: the one wait loop; see wait.h.
+ *
+ * Spinning.  A wake-up across cores costs tens of microseconds, a changed word is seen in well under one.
+ * So a waiter first looks at the word for a while, for self->spin ns: twice as long after it helped, half
+ * after it did not, down to nothing; when it is nothing, every 64th wait tries again.  (Adaptive
+ * spinning: Karlin, Li, Manasse, Owicki, "Empirical studies of competitive spinning", 1991.)
+ *
+ * Slices.  A sleep lasts at most a slice: 1 ms at first, doubling up to 250 ms.  After each, the owner that is
+ * waited for is checked (its pidfd), and the caller looks at its condition again, so that no lost wake,
+ * whatever the death that lost it, costs more than a slice.
+ */
+#include "arena/wait.h"
+#include "arena/local.h"
+#include "base/os.h"
+
+#include <errno.h>
+
+#define SPIN_MIN 500u   /* ns */
+#define SPIN_MAX 40000u /* ns: about a wake-up there and back */
+#define SLICE_MIN 1000000
+#define SLICE_MAX 250000000
+
+int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait *wait)
+{
+    if (wait && wait->size != sizeof *wait)
+        return -EINVAL;
+    w->self = self;
+    w->deadline = wait ? wait->deadline : RAMET_FOREVER;
+    w->slice = SLICE_MIN;
+    w->slept = 0;
+    w->in_guard = 0;
+    w->spins = self->spin;
+    if (w->spins == 0 && ++self->sleeps % 64 == 0 && rmt_os_cpus() > 1)
+        w->spins = SPIN_MIN;
+    return 0;
+}
+
+/* True as soon as the word changes, within w->spins ns. */
+static bool spin(struct rmt_waiter *w, const rmt_a32 *word, uint32_t seen)
+{
+    int64_t end = 0;
+    uint32_t budget = w->spins;
+    bool changed = false;
+    w->spins = 0;
+    for (unsigned i = 1; !changed; i++) {
+        rmt_pause();
+        changed = rmt_load32(word) != seen;
+        if (i % 16 == 0) {
+            int64_t now = rmt_os_now();
+            if (end == 0)
+                end = now + budget;
+            else if (now >= end)
+                break;
+        }
+    }
+    uint32_t next = changed ? budget * 2 : budget / 2;
+    w->self->spin = next > SPIN_MAX ? SPIN_MAX : next < SPIN_MIN ? (changed ? SPIN_MIN : 0) : next;
+    return changed;
+}
+
+int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offset, uint64_t owner)
+{
+    struct rmt_self *self = w->self;
+    if (w->deadline == 0)
+        return -ETIMEDOUT;
+    if (w->spins > 0 && spin(w, word, seen))
+        return 0;
+    if (rmt_load64_relaxed(&rmt_header()->poisoned) != 0)
+        return -ENOTRECOVERABLE;
+    if (owner == 0 && offset == 0)
+        return 0; /* the caller only wanted to spin */
+    if (owner != 0 && rmt_dead_known(owner)) {
+        if (!w->in_guard)
+            rmt_recover(self, owner);
+        return RMT_OWNER_DIED;
+    }
+
+    int64_t end = rmt_os_now() + w->slice;
+    bool last = w->deadline <= end;
+    /* Written before the sleep: recovery of this thread wakes the word again if it dies with a wake, and
+     * recovery of the owner wakes those who wait for it. */
+    rmt_store64_relaxed(&self->thread->waits_owner, owner);
+    rmt_store64(&self->thread->waits, offset);
+    int r = rmt_os_futex_wait(word, seen, last ? w->deadline : end);
+    w->slept++;
+    if (r == -ETIMEDOUT && !last) {
+        bool thorough = w->slice >= SLICE_MAX;
+        if (w->slice < SLICE_MAX)
+            w->slice *= 2;
+        if (owner == 0 || !(thorough ? rmt_dead_thorough(owner) : rmt_dead(owner)))
+            r = 0;
+        else
+            r = RMT_OWNER_DIED;
+    }
+    rmt_store64(&self->thread->waits, 0);
+    if (r == RMT_OWNER_DIED && !w->in_guard)
+        rmt_recover(self, owner);
+    return r == -EAGAIN ? 0 : r;
+}
+
+void rmt_wake(rmt_a32 *word, int count)
+{
+    rmt_os_futex_wake(word, count);
+}
