@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * barrier.c: the barrier; its states are in barrier.h.
+ */
+#include "sync/barrier.h"
+#include "arena/kind.h"
+#include "sync/waiter.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#define STATE(at) ((at) + offsetof(struct rmt_barrier, state))
+#define COUNT(at) ((at) + offsetof(struct rmt_barrier, count))
+
+/* The word for a change to `state`. */
+static uint64_t next_state(const struct rmt_barrier *b, enum rmt_barrier_state state)
+{
+    return ((rmt_load64_relaxed(&b->state) >> 8) + 1) << 8 | (uint64_t)state;
+}
+
+static void wake_all(struct rmt_barrier *b)
+{
+    rmt_wake(rmt_low32(&b->state), INT32_MAX);
+}
+
+/* Under the guard: a change of the state alone.  The caller wakes all after unlocking. */
+static void change(struct rmt_self *self, struct rmt_barrier *b, uint64_t at,
+                   enum rmt_barrier_state to)
+{
+    rmt_store64(&self->thread->wakes, STATE(at)); /* recovery repeats the wake */
+    rmt_store64(&b->state, next_state(b, to));    /* the commit */
+}
+
+/* Under the guard: one more is out; `hold` is the offset of its hold word. 1: the state changed. */
+static bool take_out(struct rmt_self *self, struct rmt_barrier *b, uint64_t at, uint64_t hold,
+                     bool died)
+{
+    uint64_t count = rmt_load64_relaxed(&b->count);
+    enum rmt_barrier_state state = rmt_barrier_state(b), to = state;
+    unsigned n = 0;
+    if (died && (state == RMT_BARRIER_FILLING || state == RMT_BARRIER_ACTING))
+        to = RMT_BARRIER_BROKEN;
+    else if (count == 1 && (state == RMT_BARRIER_DRAINING || state == RMT_BARRIER_RESETTING))
+        to = RMT_BARRIER_FILLING;
+    rmt_redo(&b->guard, n++, COUNT(at), count - 1);
+    rmt_redo(&b->guard, n++, hold, 0);
+    if (to != state) {
+        rmt_store64(&self->thread->wakes, STATE(at));
+        rmt_redo(&b->guard, n++, STATE(at), next_state(b, to));
+    }
+    rmt_commit(&b->guard, n);
+    return to != state;
+}
+
+/* Under the guard, while FILLING: comes in. */
+static void take_in(struct rmt_barrier_wait *bw)
+{
+    struct rmt_self *self = bw->self;
+    struct rmt_barrier *b = bw->b;
+    uint64_t count = rmt_load64_relaxed(&b->count);
+    unsigned n = 0;
+    rmt_store64_relaxed(&self->thread->hold[bw->hold].arg, rmt_generation_of(bw->at));
+    rmt_redo(&b->guard, n++, COUNT(bw->at), count + 1);
+    rmt_redo(&b->guard, n++, rmt_hold_what(self, bw->hold), bw->at | RMT_HOLD_WAITER);
+    if (count + 1 == b->parties)
+        rmt_redo(&b->guard, n++, STATE(bw->at), next_state(b, RMT_BARRIER_ACTING));
+    rmt_commit(&b->guard, n);
+    bw->index = (uint32_t)count;
+}
+
+int rmt_barrier_enter(struct rmt_barrier_wait *bw, struct rmt_self *self, struct rmt_barrier *b,
+                      uint64_t at)
+{
+    struct rmt_waiter w;
+    int r = rmt_wait_start(&w, self, NULL);
+    if (r < 0)
+        return r;
+    *bw = (struct rmt_barrier_wait){.self = self, .b = b, .at = at, .hold = rmt_hold_find(self)};
+    if (bw->hold < 0)
+        return bw->hold;
+    for (;;) {
+        uint64_t seen = rmt_load64(&b->state);
+        enum rmt_barrier_state state = seen & 255;
+        if (state == RMT_BARRIER_BROKEN)
+            return -ECANCELED;
+        if (state == RMT_BARRIER_FILLING) {
+            r = rmt_guard_lock(self, &b->guard);
+            if (r < 0)
+                return r;
+            bool in = rmt_barrier_state(b) == RMT_BARRIER_FILLING;
+            if (in)
+                take_in(bw);
+            rmt_guard_unlock(self, &b->guard);
+            if (in)
+                return bw->index + 1 == b->parties;
+        } else {
+            r = rmt_sleep_watching(&w, rmt_low32(&b->state), (uint32_t)seen, STATE(at));
+            if (r < 0)
+                return r;
+        }
+    }
+}
+
+/* The time is up: breaks the barrier, unless its round is over or about to be. */
+static int break_late(struct rmt_barrier_wait *bw)
+{
+    int r = rmt_guard_lock(bw->self, &bw->b->guard);
+    if (r < 0)
+        return r;
+    bool filling = rmt_barrier_state(bw->b) == RMT_BARRIER_FILLING;
+    if (filling)
+        change(bw->self, bw->b, bw->at, RMT_BARRIER_BROKEN);
+    rmt_guard_unlock(bw->self, &bw->b->guard);
+    if (filling)
+        wake_all(bw->b);
+    return filling ? -ETIMEDOUT : 0;
+}
+
+int rmt_barrier_await(struct rmt_barrier_wait *bw, const ramet_wait *wait)
+{
+    struct rmt_barrier *b = bw->b;
+    struct rmt_waiter w;
+    int r = rmt_wait_start(&w, bw->self, wait);
+    if (r < 0)
+        return r;
+    for (;;) {
+        uint64_t seen = rmt_load64(&b->state);
+        switch ((enum rmt_barrier_state)(seen & 255)) {
+        case RMT_BARRIER_DRAINING:
+            return 0;
+        case RMT_BARRIER_RESETTING:
+        case RMT_BARRIER_BROKEN:
+            return -ECANCELED;
+        case RMT_BARRIER_ACTING:
+            w.deadline = RAMET_FOREVER; /* all are there: nobody is late any more */
+            break;
+        case RMT_BARRIER_FILLING:
+            break;
+        }
+        r = rmt_sleep_watching(&w, rmt_low32(&b->state), (uint32_t)seen, STATE(bw->at));
+        if (r == -ETIMEDOUT)
+            r = break_late(bw);
+        if (r < 0)
+            return r;
+    }
+}
+
+int rmt_barrier_finish(struct rmt_barrier_wait *bw, bool well)
+{
+    int r = rmt_guard_lock(bw->self, &bw->b->guard);
+    if (r < 0)
+        return r;
+    bool acting = rmt_barrier_state(bw->b) == RMT_BARRIER_ACTING;
+    if (acting)
+        change(bw->self, bw->b, bw->at, well ? RMT_BARRIER_DRAINING : RMT_BARRIER_BROKEN);
+    rmt_guard_unlock(bw->self, &bw->b->guard);
+    if (acting)
+        wake_all(bw->b);
+    return acting ? 0 : -ECANCELED;
+}
+
+int rmt_barrier_leave(struct rmt_barrier_wait *bw)
+{
+    int r = rmt_guard_lock(bw->self, &bw->b->guard);
+    if (r < 0)
+        return r;
+    bool changed = take_out(bw->self, bw->b, bw->at, rmt_hold_what(bw->self, bw->hold), false);
+    rmt_guard_unlock(bw->self, &bw->b->guard);
+    if (changed)
+        wake_all(bw->b);
+    return 0;
+}
+
+int rmt_barrier_abort(struct rmt_self *self, struct rmt_barrier *b, uint64_t at)
+{
+    int r = rmt_guard_lock(self, &b->guard);
+    if (r < 0)
+        return r;
+    bool changes = rmt_barrier_state(b) != RMT_BARRIER_BROKEN;
+    if (changes)
+        change(self, b, at, RMT_BARRIER_BROKEN);
+    rmt_guard_unlock(self, &b->guard);
+    if (changes)
+        wake_all(b);
+    return 0;
+}
+
+int rmt_barrier_reset(struct rmt_self *self, struct rmt_barrier *b, uint64_t at)
+{
+    int r = rmt_guard_lock(self, &b->guard);
+    if (r < 0)
+        return r;
+    enum rmt_barrier_state state = rmt_barrier_state(b), to = state;
+    if (state != RMT_BARRIER_DRAINING)
+        to = rmt_load64_relaxed(&b->count) > 0 ? RMT_BARRIER_RESETTING : RMT_BARRIER_FILLING;
+    if (to != state)
+        change(self, b, at, to);
+    rmt_guard_unlock(self, &b->guard);
+    if (to != state)
+        wake_all(b);
+    return 0;
+}
+
+static void recover_waiter(struct rmt_self *self, uint64_t at, uint64_t dead_offset, int index)
+{
+    struct rmt_barrier *b = rmt_at(at);
+    uint64_t what = rmt_hold_what_of(dead_offset, index);
+    bool changed = false;
+    if (rmt_guard_lock(self, &b->guard) < 0)
+        return;
+    if (rmt_load64_relaxed((rmt_a64 *)rmt_at(what)) != 0)
+        changed = take_out(self, b, at, what, true);
+    rmt_guard_unlock(self, &b->guard);
+    if (changed)
+        wake_all(b);
+}
+
+/* ---- the public handle */
+
+static int init(struct rmt_self *self, void *shared, uint64_t at, const void *arg)
+{
+    (void)self;
+    struct rmt_barrier *b = shared;
+    const ramet_barrier_options *options = arg;
+    rmt_guard_init(&b->guard, at + offsetof(struct rmt_barrier, guard));
+    rmt_store64_relaxed(&b->state, RMT_BARRIER_FILLING);
+    rmt_store64_relaxed(&b->count, 0);
+    b->parties = options->parties;
+    return 0;
+}
+
+int ramet_barrier_create(const ramet_barrier_options *options, ramet_barrier **ret_barrier)
+{
+    struct rmt_object *object;
+    if (!options || options->size != sizeof *options || options->parties == 0)
+        return -EINVAL;
+    int r = rmt_object_create(sizeof(ramet_barrier), RAMET_KIND_BARRIER, sizeof(struct rmt_barrier),
+                              init, options, &object);
+    if (r >= 0)
+        *ret_barrier = (ramet_barrier *)object;
+    return r;
+}
+
+int ramet_barrier_open(const ramet_ref *ref, ramet_barrier **ret_barrier)
+{
+    struct rmt_object *object;
+    int r = rmt_object_open(sizeof(ramet_barrier), RAMET_KIND_BARRIER, ref, &object);
+    if (r >= 0)
+        *ret_barrier = (ramet_barrier *)object;
+    return r;
+}
+
+ramet_ref ramet_barrier_ref(const ramet_barrier *barrier)
+{
+    return rmt_handle_ref(&barrier->object.handle);
+}
+
+void ramet_barrier_close(ramet_barrier *barrier)
+{
+    rmt_object_close((struct rmt_object *)barrier);
+}
+
+int ramet_barrier_wait(ramet_barrier *barrier, const ramet_wait *wait, ramet_barrier_action *action,
+                       void *arg, uint32_t *ret_index)
+{
+    struct rmt_barrier_wait bw;
+    struct rmt_self *self;
+    int r = rmt_self(&self);
+    if (r < 0)
+        return r;
+    if (wait && wait->size != sizeof *wait)
+        return -EINVAL;
+    r = rmt_barrier_enter(&bw, self, rmt_barrier_of(barrier), barrier->object.at);
+    if (r < 0)
+        return r;
+    if (r == 1) {
+        int acted = action ? action(arg) : 0;
+        r = rmt_barrier_finish(&bw, acted >= 0);
+        if (acted < 0)
+            r = acted;
+    } else {
+        r = rmt_barrier_await(&bw, wait);
+    }
+    int left = rmt_barrier_leave(&bw);
+    if (r < 0)
+        return r;
+    if (left < 0)
+        return left;
+    if (ret_index)
+        *ret_index = bw.index;
+    return 0;
+}
+
+int ramet_barrier_abort(ramet_barrier *barrier)
+{
+    struct rmt_self *self;
+    int r = rmt_self(&self);
+    return r < 0 ? r : rmt_barrier_abort(self, rmt_barrier_of(barrier), barrier->object.at);
+}
+
+int ramet_barrier_reset(ramet_barrier *barrier)
+{
+    struct rmt_self *self;
+    int r = rmt_self(&self);
+    return r < 0 ? r : rmt_barrier_reset(self, rmt_barrier_of(barrier), barrier->object.at);
+}
+
+int ramet_barrier_broken(const ramet_barrier *barrier)
+{
+    return rmt_barrier_state(rmt_barrier_of(barrier)) == RMT_BARRIER_BROKEN;
+}
+
+uint32_t ramet_barrier_waiting(const ramet_barrier *barrier)
+{
+    const struct rmt_barrier *b = rmt_barrier_of(barrier);
+    enum rmt_barrier_state state = rmt_barrier_state(b);
+    if (state != RMT_BARRIER_FILLING && state != RMT_BARRIER_ACTING)
+        return 0;
+    return (uint32_t)rmt_load64_relaxed(&b->count);
+}
+
+uint32_t ramet_barrier_parties(const ramet_barrier *barrier)
+{
+    return (uint32_t)rmt_barrier_of(barrier)->parties;
+}
+
+/* ---- the kind */
+
+static int check(uint64_t offset)
+{
+    const struct rmt_barrier *b = rmt_payload(offset);
+    return rmt_barrier_state(b) <= RMT_BARRIER_BROKEN && rmt_load64_relaxed(&b->count) <= b->parties
+               ? 0
+               : -ENOTRECOVERABLE;
+}
+
+static void dump(uint64_t offset, int fd)
+{
+    static const char *const names[] = {"filling", "acting", "draining", "resetting", "broken"};
+    const struct rmt_barrier *b = rmt_payload(offset);
+    enum rmt_barrier_state state = rmt_barrier_state(b);
+    dprintf(fd, "barrier %" PRIx64 ": %" PRIu64 " of %" PRIu64 ", %s\n", offset,
+            rmt_load64_relaxed(&b->count), b->parties,
+            state <= RMT_BARRIER_BROKEN ? names[state] : "damaged");
+}
+
+static const struct rmt_kind kind = {
+    .id = RAMET_KIND_BARRIER,
+    .name = "barrier",
+    .clear = sizeof(struct rmt_barrier),
+    .check = check,
+    .dump = dump,
+};
+
+__attribute__((constructor)) static void register_kind(void)
+{
+    rmt_kind_register(&kind);
+    rmt_waiter_register(RAMET_KIND_BARRIER, recover_waiter);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock.h (internal): the lock as a part of shared structures, and the functions on it that the
+ * other nouns and the Python types use.  The public side is ramet/lock.h.
+ *
+ *   word     written by                                  from -> to
+ *   ------   ----------------------------------------- -------------------------------------------
+ *   0        nobody holds it                             0 -> owner            acquire, one CAS
+ *   owner    who took it, flags 0                        owner -> 0            release, one CAS
+ *   |WAITERS somebody sleeps, or slept, on the low half  owner -> owner|WAITERS  who is going to
+ * sleep |DEAD    owner 0: put back after its owner died      dead owner -> owner|WAITERS  take-over
+ *
+ * A flag WAITERS too many costs a system call at release; one too few would be a lost wake, so that
+ * who has slept takes the lock with the flag set, since others may still sleep (U. Drepper,
+ * "Futexes Are Tricky", 2011, mutex 3).  Release is a compare-and-swap and not an exchange because
+ * it must tell a lock that is free already without changing it; the two cost the same.
+ */
+#ifndef RMT_LOCK_H
+#define RMT_LOCK_H
+
+#include "arena/wait.h"
+#include "sync/object.h"
+#include <ramet/lock.h>
+
+struct rmt_lock {
+    rmt_a64 word;
+};
+
+struct ramet_lock {
+    struct rmt_object object;
+};
+
+static inline struct rmt_lock *rmt_lock_of(const ramet_lock *lock)
+{
+    return lock->object.shared;
+}
+
+int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at,
+                          const ramet_wait *wait);
+int rmt_lock_release_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at);
+int rmt_lock_mark_dead(struct rmt_self *self, struct rmt_lock *lock, uint64_t at);
+
+/* One try that neither sleeps nor looks for a dead owner. */
+static inline bool rmt_lock_try(struct rmt_self *self, struct rmt_lock *lock)
+{
+    uint64_t seen = 0;
+    /* acquire: pairs with the CAS in rmt_lock_release */
+    return rmt_cas64(&lock->word, &seen, self->word);
+}
+
+/* As ramet_lock_acquire; `at` is the offset of `lock`. */
+static inline int rmt_lock_acquire(struct rmt_self *self, struct rmt_lock *lock, uint64_t at,
+                                   const ramet_wait *wait)
+{
+    return RMT_LIKELY(rmt_lock_try(self, lock)) ? 0 : rmt_lock_acquire_slow(self, lock, at, wait);
+}
+
+/* As ramet_lock_release. */
+static inline int rmt_lock_release(struct rmt_self *self, struct rmt_lock *lock, uint64_t at)
+{
+    uint64_t seen = self->word;
+    rmt_store64(&self->thread->wakes,
+                at); /* before the CAS: recovery repeats the wake that it calls for */
+    /* release: pairs with the CAS in rmt_lock_try and in the slow path */
+    if (RMT_LIKELY(rmt_cas64(&lock->word, &seen, 0)))
+        return 0;
+    return rmt_lock_release_slow(self, lock, at);
+}
+
+/* The owner's word without flags: 0 free.  A hint, except for the caller's own. */
+static inline uint64_t rmt_lock_owner(const struct rmt_lock *lock)
+{
+    return rmt_load64_relaxed(&lock->word) & ~RMT_FLAGS;
+}
+
+/* How a lock with this owner looks to the caller. */
+enum ramet_lock_state rmt_lock_state_of(const struct rmt_self *self, uint64_t word);
+
+#endif

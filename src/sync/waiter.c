@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * waiter.c: dead waiters, and looking for them; see waiter.h.
+ */
+#include "sync/waiter.h"
+#include "arena/block.h"
+#include "arena/kind.h"
+#include "base/os.h"
+#include <ramet/arena.h>
+
+#define WATCH_PERIOD 500000000 /* ns between two looks of one process while it sleeps */
+#define TRY_PERIOD 20000000    /* the same for those who do not sleep */
+
+static rmt_waiter_fn *waiter_fns[RMT_KINDS]; /* written before main */
+static rmt_a64 last_look;                    /* process-local: when members were last looked at */
+
+void rmt_waiter_register(uint32_t kind, rmt_waiter_fn *fn)
+{
+    waiter_fns[kind] = fn;
+}
+
+bool rmt_object_lives(uint64_t at, uint32_t kind, uint32_t generation)
+{
+    uint64_t block = at - RMT_BLOCK_HEADER;
+    if (at <= RMT_BLOCK_HEADER || !rmt_block_valid(block))
+        return false;
+    const struct rmt_block *header = rmt_block_at(block);
+    return header->generation == generation && (kind == 0 || header->kind == kind);
+}
+
+static void recover_waiter(struct rmt_self *self, uint64_t dead_offset, int index)
+{
+    rmt_a64 *what = rmt_at(rmt_hold_what_of(dead_offset, index));
+    uint64_t at = rmt_load64(what) & ~RMT_TAG_MASK;
+    uint64_t generation = rmt_load64_relaxed(rmt_at(rmt_hold_arg_of(dead_offset, index)));
+    if (rmt_object_lives(at, 0, (uint32_t)generation)) {
+        uint32_t kind = rmt_block_at(at - RMT_BLOCK_HEADER)->kind;
+        if (kind < RMT_KINDS && waiter_fns[kind]) {
+            waiter_fns[kind](self, at, dead_offset, index);
+            return;
+        }
+    }
+    rmt_store64(what, 0); /* the object went before its waiter did */
+}
+
+/* One thread of the process looks per period; it is the only one that gets past the CAS. */
+static bool look(int64_t period)
+{
+    uint64_t last = rmt_load64_relaxed(&last_look);
+    int64_t now = rmt_os_now();
+    if (last != 0 && now - (int64_t)last < period)
+        return false;
+    if (!rmt_cas64(&last_look, &last, (uint64_t)now))
+        return false;
+    return ramet_sweep() > 0;
+}
+
+bool rmt_look_for_dead(void)
+{
+    return look(TRY_PERIOD);
+}
+
+int rmt_sleep_watching(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offset)
+{
+    uint32_t slept = w->slept;
+    int r = rmt_sleep(w, word, seen, offset, 0);
+    /* Not after the first slices, which are short: most sleeps end in them. */
+    if (r == 0 && slept > 4)
+        look(WATCH_PERIOD);
+    return r;
+}
+
+__attribute__((constructor)) static void register_hold(void)
+{
+    rmt_hold_register(RMT_HOLD_WAITER, recover_waiter);
+}
