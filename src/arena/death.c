@@ -115,17 +115,13 @@ int rmt_dead_thorough(uint64_t word)
     return 1;
 }
 
-static void before_fork(void)
+void rmt_death_before_fork(void)
 {
     pthread_mutex_lock(&cache_mutex);
 }
-static void after_fork(void)
+
+/* In the parent and in the child: pidfds are inherited and stay true. */
+void rmt_death_after_fork(void)
 {
     pthread_mutex_unlock(&cache_mutex);
-}
-static const struct rmt_fork_hook fork_hook = {before_fork, after_fork, after_fork};
-
-__attribute__((constructor)) static void setup(void)
-{
-    rmt_fork_register(&fork_hook);
 }

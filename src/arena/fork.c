@@ -92,18 +92,21 @@ static void prepare(void)
     }
     rmt_table_lock();
     have_child = false;
+    reserve_error = -ECHILD; /* the child of a process that is no member under its own name */
     parent_pid = getpid();
     if (rmt_local.slot != 0 && rmt_local.error == 0 && rmt_load32_relaxed(rmt_member_mark) != 0) {
         bookkeeper_in_use = rmt_bookkeeper();
         check_lifelines();
         reserve_error = reserve();
     }
+    rmt_death_before_fork(); /* these two last: what was done above may map windows and ask who is dead */
     rmt_local_lock();
 }
 
 static void in_parent(void)
 {
     rmt_local_unlock();
+    rmt_death_after_fork();
     if (have_child) {
         close(pending_write);
         pending_write = -1;
@@ -148,6 +151,7 @@ static void become_child(void)
 static void in_child(void)
 {
     rmt_local_unlock();
+    rmt_death_after_fork();
     if (rmt_local.slot != 0)
         become_child();
     rmt_table_unlock();

@@ -25,7 +25,8 @@ struct rmt_kind {
      * block with a cleared start to destroy(), which must then do nothing.  SIZE_MAX: all of it. */
     size_t clear;
     /* Before the block is freed: gives back what it owns.  The caller has the block in a hold; nobody
-     * else has it.  May be killed anywhere and run again.  NULL: owns nothing. */
+     * else has it.  May be killed anywhere and run again.  Takes no process-local mutex (it may run inside
+     * fork's handlers).  NULL: owns nothing. */
     void (*destroy)(struct rmt_self *self, uint64_t offset);
     /* Structure checks while nobody works on it: 0 or -ENOTRECOVERABLE.  NULL: none. */
     int (*check)(uint64_t offset);

@@ -123,7 +123,14 @@ static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64
     uint64_t who = rmt_load64(&m->recoverer);
     if (who != 0 && (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead(who)))
         return false;
-    return rmt_cas64(&m->recoverer, &who, self->word) && rmt_load64(&m->state) == dying;
+    if (!rmt_cas64(&m->recoverer, &who, self->word))
+        return false;
+    if (rmt_load64(&m->state) == dying)
+        return true;
+    /* Somebody else was done in between and the slot has another life, whose word this is: put it back. */
+    uint64_t mine = self->word;
+    rmt_cas64(&m->recoverer, &mine, 0);
+    return false;
 }
 
 static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t state)
