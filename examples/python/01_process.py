@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Start a process, wait for it, and see how it ended.
 
     python examples/python/01_process.py [fork|spawn|forkserver]

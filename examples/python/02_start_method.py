@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Choose how processes start: once a program, or each time with force.
 
     python examples/python/02_start_method.py [fork|spawn|forkserver]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A producer puts five numbers into a queue, a consumer prints until it is empty.
 
     python examples/python/03_queue.py [fork|spawn|forkserver]

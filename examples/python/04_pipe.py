@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Parent and child talk over a pipe, in both directions, until one side closes it.
 
     python examples/python/04_pipe.py [fork|spawn|forkserver]

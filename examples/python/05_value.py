@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Four processes add 100,000 each to one number, under a lock: not one addition is lost.
 
     python examples/python/05_value.py [fork|spawn|forkserver]

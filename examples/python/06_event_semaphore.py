@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An event releases all who wait for it; a semaphore of two never lets a third one in.
 
     python examples/python/06_event_semaphore.py [fork|spawn|forkserver]

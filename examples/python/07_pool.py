@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Four worker processes apply a function to many items.
 
     python examples/python/07_pool.py [fork|spawn|forkserver]

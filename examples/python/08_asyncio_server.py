@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An asyncio server goes on answering requests while a pool computes for it.
 
     python examples/python/08_asyncio_server.py [fork|spawn|forkserver]

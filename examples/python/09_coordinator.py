@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A coordinator hands tasks to workers over one queue and collects results from another.
 
     python examples/python/09_coordinator.py [fork|spawn|forkserver]

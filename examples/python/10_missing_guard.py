@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What happens without the main guard: this program is wrong, and is told so.
 
     python examples/python/10_missing_guard.py [fork|spawn|forkserver]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A census of Python source: functions, branches, and the functions that branch most.
 
     python examples/python/census.py [PATH...]

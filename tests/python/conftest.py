@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What all Python tests share: the start methods, and the last resort against a test that hangs."""
 
 import faulthandler

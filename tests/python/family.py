@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Start a program and keep sight of every process that descends from it.
 
 For tests that judge a whole program: what it printed, how it ended, and what it left behind. A

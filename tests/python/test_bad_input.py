@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Bad input is the exception that the standard library raises, and leaves things working.
 
 What can be asked of both packages is asked of both at run time, so that the answer is right on

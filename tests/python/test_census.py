@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The main job: examples/python/census.py, on small trees whose answer is known."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What stays behind: no process, and no name in /dev/shm, however the program ends."""
 
 import contextlib

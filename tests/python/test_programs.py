@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The programs in examples/python, each run as a user runs it, under every start method."""
 
 import os
