@@ -5,9 +5,6 @@
  */
 #include "codec_format.h"
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-
 /* Marked objects that need no allocation. */
 #define MARKED_INLINE 32
 
@@ -56,31 +53,6 @@ static inline bool read_length(struct reader *r, size_t *ret)
     *ret = rmt_read_u64(r->at + 1);
     r->at += 9;
     return true;
-}
-
-PyObject *rmt_run_item(const uint8_t *at, int width, bool floats)
-{
-    int16_t i2;
-    int32_t i4;
-    int64_t i8;
-    double f;
-
-    switch (width) {
-    case 1:
-        return PyLong_FromLong((int8_t)*at);
-    case 2:
-        memcpy(&i2, at, 2);
-        return PyLong_FromLong(i2);
-    case 4:
-        memcpy(&i4, at, 4);
-        return PyLong_FromLong(i4);
-    }
-    if (floats) {
-        memcpy(&f, at, 8);
-        return PyFloat_FromDouble(f);
-    }
-    memcpy(&i8, at, 8);
-    return PyLong_FromLongLong(i8);
 }
 
 static PyObject *read_number(struct reader *r, int width, bool floats)
@@ -393,16 +365,19 @@ static PyObject *read_value(struct reader *r, int depth)
 PyObject *rmt_decode(struct rmt_py_state *st, const uint8_t *data, size_t size,
                      rmt_buffer_fn make_buffer, void *arg)
 {
-    struct reader r = {.at = data,
-                       .end = data + size,
-                       .data = data,
-                       .size = size,
-                       .marked = r.marked_inline,
-                       .marked_capacity = MARKED_INLINE};
+    struct reader r; /* field by field: nothing reads marked_inline past nmarked */
     PyObject *obj;
 
     if (UNLIKELY(!size))
         return truncated();
+    r.at = data;
+    r.end = data + size;
+    r.data = data;
+    r.size = size;
+    r.part = 0;
+    r.marked = r.marked_inline;
+    r.nmarked = 0;
+    r.marked_capacity = MARKED_INLINE;
     if (UNLIKELY(data[0] >= TAG_SEGMENTED)) {
         uint64_t stream;
         if (data[0] == TAG_PICKLE || data[0] == TAG_PICKLE_BUFFERS)

@@ -11,9 +11,6 @@
  */
 #include "codec_format.h"
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-
 /* What an encoding function returns besides 0 and -1: leave this message to pickle. */
 #define TO_PICKLE 1
 
@@ -22,195 +19,12 @@
 
 static int encode_value(struct rmt_scratch *s, PyObject *obj, int depth);
 
-/* --- the memo */
-
-static struct rmt_memo_entry *memo_slot(struct rmt_scratch *s, const PyObject *obj)
-{
-    size_t at = (size_t)(((uint64_t)(uintptr_t)obj * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
-    for (;; at++) {
-        struct rmt_memo_entry *entry = &s->memo[at & s->memo_mask];
-        if (entry->epoch != s->memo_epoch || entry->object == obj)
-            return entry;
-    }
-}
-
-static int memo_grow(struct rmt_scratch *s)
-{
-    struct rmt_memo_entry *old = s->memo;
-    size_t old_count = old ? s->memo_mask + 1 : 0;
-    size_t count = old ? old_count * 2 : 128;
-
-    s->memo = PyMem_Calloc(count, sizeof(*s->memo));
-    if (!s->memo) {
-        s->memo = old;
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (!old)
-        s->memo_epoch = 1; /* no entry of fresh memory is of this epoch */
-    s->memo_mask = count - 1;
-    for (size_t i = 0; i < old_count; i++) {
-        if (old[i].epoch == s->memo_epoch)
-            *memo_slot(s, old[i].object) = old[i];
-    }
-    PyMem_Free(old);
-    return 0;
-}
-
-static void memo_reset(struct rmt_scratch *s)
-{
-    s->memo_used = 0;
-    s->memo_numbers = 0;
-    if (UNLIKELY(++s->memo_epoch == 0) && s->memo) {
-        memset(s->memo, 0, (s->memo_mask + 1) * sizeof(*s->memo));
-        s->memo_epoch = 1;
-    }
-}
-
-/* 1: met before, *ret_number is its number. 0: entered with `number`. -1: MemoryError. */
-static int memo_meet(struct rmt_scratch *s, const PyObject *obj, uint32_t number,
-                     uint32_t *ret_number)
-{
-    struct rmt_memo_entry *entry;
-
-    if (UNLIKELY(!s->memo || s->memo_used * 2 > s->memo_mask) && memo_grow(s) < 0)
-        return -1;
-    entry = memo_slot(s, obj);
-    if (entry->epoch == s->memo_epoch) {
-        *ret_number = entry->number;
-        return 1;
-    }
-    *entry = (struct rmt_memo_entry){obj, s->memo_epoch, number};
-    s->memo_used++;
-    return 0;
-}
-
-/* --- lengths and numbers */
-
-static uint8_t *put_length(uint8_t *to, size_t n)
-{
-    if (LIKELY(n < 255)) {
-        *to = (uint8_t)n;
-        return to + 1;
-    }
-    *to = 255;
-    rmt_write_u64(to + 1, n);
-    return to + 9;
-}
-
-/* A tag and a length. */
-static int put_head(struct rmt_scratch *s, uint8_t tag, size_t n)
-{
-    uint8_t *to = rmt_scratch_add(s, n < 255 ? 2 : 10);
-    if (UNLIKELY(!to))
-        return -1;
-    *to = tag;
-    put_length(to + 1, n);
-    return 0;
-}
-
 static int put_tag(struct rmt_scratch *s, uint8_t tag)
 {
     uint8_t *to = rmt_scratch_add(s, 1);
     if (UNLIKELY(!to))
         return -1;
     *to = tag;
-    return 0;
-}
-
-/* The value of an exact int, if 64 bits hold it. */
-static inline bool get_int64(PyObject *obj, int64_t *ret)
-{
-    int overflow;
-#if PY_VERSION_HEX >= 0x030c0000
-    if (LIKELY(PyUnstable_Long_IsCompact((PyLongObject *)obj))) {
-        *ret = PyUnstable_Long_CompactValue((PyLongObject *)obj);
-        return true;
-    }
-#else
-    Py_ssize_t digits = Py_SIZE(obj); /* negative for a negative number */
-    if (LIKELY(digits >= -1 && digits <= 1)) {
-        *ret = digits * (int64_t)((PyLongObject *)obj)->ob_digit[0];
-        return true;
-    }
-#endif
-    *ret = PyLong_AsLongLongAndOverflow(obj, &overflow);
-    return !overflow;
-}
-
-/* Bytes, of 1, 2, 4 and 8, that every number from low to high fits in. */
-static inline int width_of(int64_t low, int64_t high)
-{
-    if (low >= INT8_MIN && high <= INT8_MAX)
-        return 1;
-    if (low >= INT16_MIN && high <= INT16_MAX)
-        return 2;
-    return low >= INT32_MIN && high <= INT32_MAX ? 4 : 8;
-}
-
-static int width_tag(int tag_of_1, int width)
-{
-    return tag_of_1 + (width > 1) + (width > 2) + (width > 4);
-}
-
-static int encode_big_int(struct rmt_scratch *s, PyObject *obj)
-{
-    uint8_t *to;
-#if PY_VERSION_HEX >= 0x030d0000
-    Py_ssize_t n = PyLong_AsNativeBytes(obj, NULL, 0, Py_ASNATIVEBYTES_NATIVE_ENDIAN);
-    if (n < 0)
-        return -1;
-#else
-    size_t bits = _PyLong_NumBits(obj);
-    size_t n = bits / 8 + 1; /* room for the sign */
-    if (bits == (size_t)-1 && PyErr_Occurred())
-        return -1;
-#endif
-    if (put_head(s, TAG_INT_BIG, (size_t)n) < 0 || !(to = rmt_scratch_add(s, (size_t)n)))
-        return -1;
-#if PY_VERSION_HEX >= 0x030d0000
-    return PyLong_AsNativeBytes(obj, to, n, Py_ASNATIVEBYTES_NATIVE_ENDIAN) < 0 ? -1 : 0;
-#else
-    return _PyLong_AsByteArray((PyLongObject *)obj, to, n, PY_LITTLE_ENDIAN, 1);
-#endif
-}
-
-static int encode_int(struct rmt_scratch *s, PyObject *obj)
-{
-    int64_t value;
-    uint8_t *to;
-    int width;
-
-    if (UNLIKELY(!get_int64(obj, &value)))
-        return encode_big_int(s, obj);
-    width = width_of(value, value);
-    to = rmt_scratch_add(s, 1 + (size_t)width);
-    if (UNLIKELY(!to))
-        return -1;
-    *to++ = (uint8_t)width_tag(TAG_INT1, width);
-    switch (width) {
-    case 1:
-        *to = (uint8_t)value;
-        break;
-    case 2:
-        memcpy(to, &(int16_t){(int16_t)value}, 2);
-        break;
-    case 4:
-        memcpy(to, &(int32_t){(int32_t)value}, 4);
-        break;
-    default:
-        memcpy(to, &value, 8);
-    }
-    return 0;
-}
-
-static int encode_float(struct rmt_scratch *s, PyObject *obj)
-{
-    uint8_t *to = rmt_scratch_add(s, 9);
-    if (UNLIKELY(!to))
-        return -1;
-    *to = TAG_FLOAT;
-    memcpy(to + 1, &((PyFloatObject *)obj)->ob_fval, 8); /* the bits, whatever NaN they are */
     return 0;
 }
 
@@ -223,9 +37,9 @@ static int encode_data(struct rmt_scratch *s, PyObject *obj, int tag, const void
 
     if (Py_REFCNT(obj) > 1 && (length > 1 || (length == 1 && tag > TAG_STR1 && tag < TAG_BYTES))) {
         uint32_t number;
-        int met = memo_meet(s, obj, s->memo_numbers, &number);
+        int met = rmt_memo_meet(s, obj, s->memo_numbers, &number);
         if (met)
-            return met < 0 ? -1 : put_head(s, TAG_REF, number);
+            return met < 0 ? -1 : rmt_put_head(s, TAG_REF, number);
         if (UNLIKELY(++s->memo_numbers == MEMO_CONTAINER))
             return TO_PICKLE;
         tag |= TAG_MARK;
@@ -242,7 +56,7 @@ static int encode_data(struct rmt_scratch *s, PyObject *obj, int tag, const void
     if (UNLIKELY(!to))
         return -1;
     *to = (uint8_t)tag;
-    memcpy(put_length(to + 1, length), data, size);
+    memcpy(rmt_put_length(to + 1, length), data, size);
     return 0;
 }
 
@@ -266,55 +80,6 @@ static int encode_bytes(struct rmt_scratch *s, PyObject *obj)
     return encode_data(s, obj, TAG_BYTES, PyBytes_AS_STRING(obj), size, size);
 }
 
-/* --- runs */
-
-size_t rmt_run_length(PyObject *const *items, size_t n, int *ret_width, bool *ret_floats)
-{
-    size_t i = 0;
-
-    *ret_floats = n && PyFloat_CheckExact(items[0]);
-    if (*ret_floats) {
-        *ret_width = 8;
-        while (i < n && PyFloat_CheckExact(items[i]))
-            i++;
-    } else {
-        int64_t low = 0, high = 0, value;
-        while (i < n && PyLong_CheckExact(items[i]) && get_int64(items[i], &value)) {
-            low = value < low ? value : low;
-            high = value > high ? value : high;
-            i++;
-        }
-        *ret_width = width_of(low, high);
-    }
-    return i;
-}
-
-void rmt_run_write(uint8_t *to, PyObject *const *items, size_t n, int width, bool floats)
-{
-    if (floats) {
-        for (size_t i = 0; i < n; i++)
-            memcpy(to + 8 * i, &((PyFloatObject *)items[i])->ob_fval, 8);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        int64_t value = 0;
-        get_int64(items[i], &value);
-        switch (width) {
-        case 1:
-            to[i] = (uint8_t)value;
-            break;
-        case 2:
-            memcpy(to + 2 * i, &(int16_t){(int16_t)value}, 2);
-            break;
-        case 4:
-            memcpy(to + 4 * i, &(int32_t){(int32_t)value}, 4);
-            break;
-        default:
-            memcpy(to + 8 * i, &value, 8);
-        }
-    }
-}
-
 /* Encodes a run at the start of items, if there is a long enough one; *ret is its length or 0. */
 static int encode_run(struct rmt_scratch *s, PyObject *const *items, size_t n, size_t *ret,
                       size_t *ret_single)
@@ -328,7 +93,8 @@ static int encode_run(struct rmt_scratch *s, PyObject *const *items, size_t n, s
     *ret_single = run ? run : 1;
     if (run < RUN_MIN)
         return 0;
-    if (put_head(s, (uint8_t)(floats ? TAG_RUN_FLOAT : width_tag(TAG_RUN_INT1, width)), run) < 0 ||
+    if (rmt_put_head(s, (uint8_t)(floats ? TAG_RUN_FLOAT : rmt_width_tag(TAG_RUN_INT1, width)),
+                     run) < 0 ||
         !(to = rmt_scratch_add(s, run * (size_t)width)))
         return -1;
     rmt_run_write(to, items, run, width, floats);
@@ -347,12 +113,12 @@ static int enter(struct rmt_scratch *s, PyObject *obj, int depth)
         return TO_PICKLE;
     if (Py_REFCNT(obj) == 1 && depth > 0)
         return 0;
-    return memo_meet(s, obj, MEMO_CONTAINER, &number); /* met: 1, which is TO_PICKLE */
+    return rmt_memo_meet(s, obj, MEMO_CONTAINER, &number); /* met: 1, which is TO_PICKLE */
 }
 
 static int encode_array(struct rmt_scratch *s, int tag, PyObject *const *items, size_t n, int depth)
 {
-    if (put_head(s, (uint8_t)tag, n) < 0)
+    if (rmt_put_head(s, (uint8_t)tag, n) < 0)
         return -1;
     for (size_t i = 0; i < n;) {
         size_t run = 0, single = n - i;
@@ -419,7 +185,7 @@ static int encode_dict(struct rmt_scratch *s, PyObject *obj, int depth)
     if (r)
         return r;
     obj = snapshot(s, obj);
-    if (!obj || put_head(s, TAG_DICT, (size_t)PyDict_GET_SIZE(obj)) < 0)
+    if (!obj || rmt_put_head(s, TAG_DICT, (size_t)PyDict_GET_SIZE(obj)) < 0)
         return -1;
     while (PyDict_Next(obj, &pos, &key, &value)) {
         if ((r = encode_value(s, key, depth + 1)) || (r = encode_value(s, value, depth + 1)))
@@ -439,7 +205,7 @@ static int encode_range(struct rmt_scratch *s, PyObject *obj, int depth)
         PyObject *value = PyObject_GetAttrString(obj, names[i]);
         if (!value)
             return -1;
-        r = PyLong_CheckExact(value) ? encode_int(s, value) : TO_PICKLE;
+        r = PyLong_CheckExact(value) ? rmt_encode_int(s, value) : TO_PICKLE;
         Py_DECREF(value);
         if (r)
             return r;
@@ -452,11 +218,11 @@ static int encode_value(struct rmt_scratch *s, PyObject *obj, int depth)
     PyTypeObject *type = Py_TYPE(obj);
 
     if (type == &PyLong_Type)
-        return encode_int(s, obj);
+        return rmt_encode_int(s, obj);
     if (type == &PyUnicode_Type)
         return encode_str(s, obj);
     if (type == &PyFloat_Type)
-        return encode_float(s, obj);
+        return rmt_encode_float(s, obj);
     if (type == &PyTuple_Type)
         return encode_tuple(s, obj, depth);
     if (type == &PyDict_Type)
@@ -490,7 +256,7 @@ int rmt_encode_item(struct rmt_py_state *st, struct rmt_scratch *s, PyObject *ob
     size_t start = s->size, first = s->npieces, pad = rmt_pad(start + s->outside);
     int r;
 
-    memo_reset(s);
+    rmt_memo_reset(s);
     *ret_pad = 0;
     r = encode_value(s, obj, 0);
     if (r < 0)

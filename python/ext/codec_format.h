@@ -142,6 +142,27 @@ struct rmt_scratch {
     struct rmt_scratch *next; /* in the idle list, or the encode that encloses this one */
 };
 
+static inline uint64_t rmt_read_u64(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static inline void rmt_write_u64(uint8_t *to, uint64_t value)
+{
+    memcpy(to, &value, sizeof(value));
+}
+
+/* From n up to the next multiple of 64. */
+static inline size_t rmt_pad(size_t n)
+{
+    return -n & (RMT_CODEC_ALIGN - 1);
+}
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
 /* codec_scratch.c */
 
 struct rmt_scratch *rmt_scratch_take(struct rmt_py_state *st);
@@ -183,17 +204,50 @@ static inline uint8_t *rmt_scratch_add(struct rmt_scratch *s, size_t n)
     return to;
 }
 
-/* codec_encode.c: appends one whole message; *ret_pad is what had to be put before it for
- * alignment.
- */
+static inline uint8_t *rmt_put_length(uint8_t *to, size_t n)
+{
+    if (LIKELY(n < 255)) {
+        *to = (uint8_t)n;
+        return to + 1;
+    }
+    *to = 255;
+    rmt_write_u64(to + 1, n);
+    return to + 9;
+}
+
+/* A tag and a length. */
+static inline int rmt_put_head(struct rmt_scratch *s, uint8_t tag, size_t n)
+{
+    uint8_t *to = rmt_scratch_add(s, n < 255 ? 2 : 10);
+    if (UNLIKELY(!to))
+        return -1;
+    *to = tag;
+    rmt_put_length(to + 1, n);
+    return 0;
+}
+
+/* codec_encode.c: appends a whole message; *ret_pad is what was put before it, to align it. */
 int rmt_encode_item(struct rmt_py_state *st, struct rmt_scratch *s, PyObject *obj, size_t *ret_pad);
 
-/* codec_encode.c: how many of the n items, from the first, are ints of 64 bits or floats; with the
- * bytes that the widest of them needs, and whether they are floats. */
+/* codec_memo.c: reset empties the memo. meet is 0 if the object was not met since, and enters it
+ * with `number`; 1 if it was, with *ret_number from then; -1 with MemoryError. */
+void rmt_memo_reset(struct rmt_scratch *s);
+int rmt_memo_meet(struct rmt_scratch *s, const PyObject *obj, uint32_t number,
+                  uint32_t *ret_number);
+
+/* codec_number.c: exact ints and floats. */
+int rmt_encode_int(struct rmt_scratch *s, PyObject *obj);
+int rmt_encode_float(struct rmt_scratch *s, PyObject *obj);
+
+/* The tag for numbers of `width` bytes, of the four from `tag_of_1` on. */
+int rmt_width_tag(int tag_of_1, int width);
+
+/* How many of the n items, from the first, are ints of 64 bits or floats; with the bytes that the
+ * widest of them needs, and whether they are floats. */
 size_t rmt_run_length(PyObject *const *items, size_t n, int *ret_width, bool *ret_floats);
 void rmt_run_write(uint8_t *to, PyObject *const *items, size_t n, int width, bool floats);
 
-/* codec_decode.c */
+/* The object of one number of a run. */
 PyObject *rmt_run_item(const uint8_t *at, int width, bool floats);
 
 /* codec_pickle.c: appends PICKLE or, if there are late parts, PICKLE_BUFFERS with the bytes of the
@@ -226,24 +280,6 @@ static inline void rmt_codec_unlock(struct rmt_py_codec *codec)
 #else
     (void)codec;
 #endif
-}
-
-static inline uint64_t rmt_read_u64(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-static inline void rmt_write_u64(uint8_t *to, uint64_t value)
-{
-    memcpy(to, &value, sizeof(value));
-}
-
-/* From n up to the next multiple of 64. */
-static inline size_t rmt_pad(size_t n)
-{
-    return -n & (RMT_CODEC_ALIGN - 1);
 }
 
 #endif
