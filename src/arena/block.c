@@ -320,12 +320,13 @@ int rmt_block_chain(struct rmt_self *self, uint64_t to, int from)
     int r = rmt_guard_lock(self, g); /* any guard serves: what it needs is the record */
     if (r < 0)
         return r;
-    /* The held block is to become the second of the chain. */
-    rmt_store64_relaxed(&rmt_block_at(offset)->next,
-                        rmt_load64_relaxed(&rmt_block_at(to)->next));
-    rmt_redo(g, 0, to + offsetof(struct rmt_block, next), offset);
-    rmt_redo(g, 1, rmt_hold_what(self, from), 0);
-    rmt_commit(g, 2);
+    /* The held block becomes the second of the chain.  Its own link is part of the commit: before it, the
+     * rest of the chain hangs on one block only. */
+    rmt_redo(g, 0, offset + offsetof(struct rmt_block, next),
+             rmt_load64_relaxed(&rmt_block_at(to)->next));
+    rmt_redo(g, 1, to + offsetof(struct rmt_block, next), offset);
+    rmt_redo(g, 2, rmt_hold_what(self, from), 0);
+    rmt_commit(g, 3);
     rmt_guard_unlock(self, g);
     return 0;
 }

@@ -132,7 +132,7 @@ int rmt_self_slow(struct rmt_self **ret_self)
         r = rmt_join_locked();
     if (r == 0 && rmt_load64_relaxed(&rmt_header()->poisoned) != 0)
         r = -ENOTRECOVERABLE;
-    uint32_t index;
+    uint32_t index = 0;
     if (r == 0 && !rmt_self_now && (r = find_sub_slot(&index)) == 0) {
         pthread_once(&exit_once, make_exit_key);
         settle(index);
