@@ -17,6 +17,9 @@ static int (*const adders[])(PyObject *module) = {
     rmt_py_add_codec,
     rmt_py_add_arena,
     rmt_py_add_process,
+    rmt_py_add_pool,
+    rmt_py_add_view,
+    rmt_py_add_queue,
 };
 
 struct rmt_py_state *rmt_py_state(PyObject *module)

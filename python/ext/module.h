@@ -25,7 +25,19 @@
 #include "codec.h"
 
 /* Index of each heap type in `rmt_py_state.types`; append before RMT_PY_TYPE_COUNT. */
-enum rmt_py_type { RMT_PY_TYPE_PICKLE_SINK, RMT_PY_TYPE_COUNT };
+enum rmt_py_type {
+    RMT_PY_TYPE_PICKLE_SINK,
+    RMT_PY_TYPE_VIEW,
+    RMT_PY_TYPE_QUEUE,
+    RMT_PY_TYPE_JOINABLE_QUEUE,
+    RMT_PY_TYPE_SIMPLE_QUEUE,
+    RMT_PY_TYPE_QUEUE_EMPTY,
+    RMT_PY_TYPE_QUEUE_FULL,
+    RMT_PY_TYPE_QUEUE_SHUTDOWN,
+    RMT_PY_TYPE_JOB,
+    RMT_PY_TYPE_SHARED_POOL,
+    RMT_PY_TYPE_COUNT,
+};
 
 /*
  * State of one module object. Written by the module's exec functions, before anybody else can see
@@ -75,5 +87,8 @@ int rmt_py_deadline(PyObject *timeout, int64_t *ret_deadline_ns);
 int rmt_py_add_codec(PyObject *module);
 int rmt_py_add_arena(PyObject *module);
 int rmt_py_add_process(PyObject *module);
+int rmt_py_add_pool(PyObject *module);
+int rmt_py_add_view(PyObject *module);
+int rmt_py_add_queue(PyObject *module);
 
 #endif
