@@ -279,7 +279,7 @@ class BaseContext(_std.BaseContext):
             return self
         try:
             return _concrete_contexts[method]
-        except (KeyError, TypeError):
+        except KeyError:
             raise ValueError(f"cannot find context for {method!r}") from None
 
 
@@ -287,6 +287,18 @@ class DefaultContext(_std.DefaultContext, BaseContext):
     """The context behind the functions of the package; its method can be set once."""
 
     Process = Process
+
+    def get_context(self, method: str | None = None) -> Any:
+        """Return the context of `method`, or of the method that is set, fixing it."""
+        return super().get_context(method)
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the start method, fixing it; None if it is not fixed and `allow_none` is true."""
+        return super().get_start_method(allow_none)
+
+    def get_all_start_methods(self) -> list[str]:
+        """Return the start methods there are, the default one first."""
+        return super().get_all_start_methods()
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Set the method by which processes start; a second time only with `force`."""
