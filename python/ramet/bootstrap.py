@@ -23,7 +23,6 @@ import os
 import pickle
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from multiprocessing import util
 from typing import Any, BinaryIO
@@ -191,6 +190,8 @@ def _failed(fd: int, name: str, error: BaseException, token: int | None) -> int:
         if token is not None and ErrorToken.take(token) and sys.stderr is not None:
             sys.stderr.write(f"Process {name}:\nRuntimeError: {error}")
         return 1
+    import traceback  # late: a child that begins has no need of it
+
     text = "".join(traceback.format_exception(error))
     _answer(fd, FAILED + text.encode(errors="replace"))
     if isinstance(error, SystemExit):

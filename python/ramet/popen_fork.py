@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing import util
-from multiprocessing.connection import wait
 from typing import Any, NoReturn
 
 from . import _ramet, parent_death
@@ -58,6 +57,15 @@ def run_child(function: Callable[[], int]) -> NoReturn:
                 atexit._run_exitfuncs()
         finally:
             os._exit(code & 0xFF)
+
+
+def _is_gone(sentinel: int, timeout: float | None) -> bool:
+    """Whether a child ends within the time."""
+    # Late, since it draws in a third of all the modules that a fresh child would import, and no
+    # child needs it to begin.
+    from multiprocessing.connection import wait
+
+    return bool(wait([sentinel], timeout))
 
 
 class Popen(_std.Popen):
@@ -132,7 +140,7 @@ class Popen(_std.Popen):
         """The exit code, or None; waits for it unless `flag` is os.WNOHANG."""
         if self.returncode is None and os.getpid() == self._owner:
             if flag != os.WNOHANG:
-                wait([self.sentinel])
+                _is_gone(self.sentinel, None)
             code = self._status()
             if code is not None:
                 # In this order: threads may come here at once, and each must find either a child to
@@ -145,7 +153,7 @@ class Popen(_std.Popen):
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit code, once the child is gone; None if it is not after `timeout` seconds."""
-        if self.returncode is None and wait([self.sentinel], timeout):
+        if self.returncode is None and _is_gone(self.sentinel, timeout):
             self.poll()
         return self.returncode
 
