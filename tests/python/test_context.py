@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Contexts: the names of the package, choosing a start method, and the one registry of processes."""
+"""Contexts: the names of the package, choosing a start method, the one registry of processes."""
 
 import multiprocessing
 import multiprocessing.context
