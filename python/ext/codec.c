@@ -58,6 +58,10 @@ void rmt_py_codec_clear(struct rmt_py_codec *codec)
     Py_CLEAR(codec->str_dispatch_table);
     Py_CLEAR(codec->str_release);
     Py_CLEAR(codec->kw_buffers);
+#ifndef Py_GIL_DISABLED
+    for (int i = 0; i < RMT_CODEC_KEYS; i++)
+        Py_CLEAR(codec->keys[i]);
+#endif
 }
 
 /* --- for the tests */

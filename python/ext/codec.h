@@ -37,6 +37,9 @@ struct rmt_scratch;
 /* From this size on, the data of a bytes, str or buffer is a piece of its own. */
 #define RMT_CODEC_LARGE 4096
 
+/* Slots for recent keys of dicts; a power of 2. */
+#define RMT_CODEC_KEYS 256
+
 /*
  * The codec's part of the module state: what the pickle path has imported, and scratch buffers that
  * wait for their next use. All is changed only while holding the GIL or, in a free-threaded build,
@@ -57,6 +60,11 @@ struct rmt_py_codec {
     PyObject *reducers; /* both in one dict, ForkingPickler's first */
     PyObject *str_dump, *str_clear_memo, *str_dispatch_table, *str_release;
     PyObject *kw_buffers; /* ("buffers",) */
+#ifndef Py_GIL_DISABLED
+    /* The last short str that was decoded as a key of a dict, by a hash of its text; see read_key.
+     */
+    PyObject *keys[RMT_CODEC_KEYS];
+#endif
 };
 
 /*

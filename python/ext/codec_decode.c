@@ -5,6 +5,9 @@
  */
 #include "codec_format.h"
 
+/* Longer keys of dicts are not kept for the next message. */
+#define KEY_MAX 32
+
 /* Marked objects that need no allocation. */
 #define MARKED_INLINE 32
 
@@ -12,6 +15,7 @@ struct reader {
     const uint8_t *at, *end; /* the rest of the stream */
     const uint8_t *data;     /* the message */
     size_t size;
+    struct rmt_py_codec *codec;
     size_t part; /* where the last large part ended; 0: the message has none */
     /* The marked objects so far. Borrowed: each is held by what is being built, or by the top. */
     PyObject **marked;
@@ -261,6 +265,59 @@ static PyObject *read_sequence(struct reader *r, int tag, int depth)
     return obj;
 }
 
+#ifndef Py_GIL_DISABLED
+static size_t hash_text(const uint8_t *text, size_t length)
+{
+    uint64_t first = 0, last = 0;
+
+    if (length >= 8) {
+        memcpy(&first, text, 8);
+        memcpy(&last, text + length - 8, 8);
+    } else if (length >= 4) {
+        memcpy(&first, text, 4);
+        memcpy(&last, text + length - 4, 4);
+    } else {
+        memcpy(&first, text, 2);
+        last = text[length - 1];
+    }
+    return (size_t)((first * 31 + last + length) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
+
+/*
+ * A key of a dict. Programs send the same few keys in message after message; to give out the str of
+ * last time saves its allocation, and its hash is known. So equal keys may come back as one object
+ * where pickle makes two; being immutable, nothing but `is` tells.
+ */
+static PyObject *read_key(struct reader *r, int depth)
+{
+    PyObject **slot, *key;
+    const uint8_t *text = r->at + 2;
+    size_t length = left(r) >= 2 ? r->at[1] : 0;
+    int tag = length ? *r->at : 0;
+
+    if ((tag & ~TAG_MARK) != TAG_STR1 || length < 2 || length > KEY_MAX || length > left(r) - 2)
+        return read_value(r, depth);
+    slot = &r->codec->keys[hash_text(text, length) & (RMT_CODEC_KEYS - 1)];
+    key = *slot;
+    if (!key || (size_t)PyUnicode_GET_LENGTH(key) != length ||
+        memcmp(PyUnicode_1BYTE_DATA(key), text, length) != 0) {
+        if (!(key = make_data(TAG_STR1, text, length)))
+            return NULL;
+        Py_XSETREF(*slot, key); /* a str's end runs no Python code */
+    }
+    r->at += 2 + length;
+    Py_INCREF(key);
+    if ((tag & TAG_MARK) && !mark(r, key))
+        Py_CLEAR(key);
+    return key;
+}
+#else
+static PyObject *read_key(struct reader *r, int depth)
+{
+    return read_value(r, depth);
+}
+#endif
+
 /* A key that occurs twice would drop the first value, which `marked` may still know: no such dict.
  */
 static bool read_entry(struct reader *r, PyObject *dict, Py_ssize_t size, int depth)
@@ -268,7 +325,7 @@ static bool read_entry(struct reader *r, PyObject *dict, Py_ssize_t size, int de
     PyObject *key, *value;
     bool good;
 
-    if (!(key = read_value(r, depth + 1)))
+    if (!(key = read_key(r, depth + 1)))
         return false;
     if (!(value = read_value(r, depth + 1))) {
         Py_DECREF(key);
@@ -370,6 +427,7 @@ PyObject *rmt_decode(struct rmt_py_state *st, const uint8_t *data, size_t size,
 
     if (UNLIKELY(!size))
         return truncated();
+    r.codec = &st->codec;
     r.at = data;
     r.end = data + size;
     r.data = data;
