@@ -2,10 +2,11 @@
  *
  * ramet/arena.h: joining the shared-memory arena of a family of processes.
  *
- * A process belongs to at most one arena.  The first use of any object creates one; children made by
- * fork belong to it from their first instruction; a program started by exec joins with
+ * A process belongs to at most one arena.  The first use of any object creates one; children made
+ * by fork belong to it from their first instruction; a program started by exec joins with
  * ramet_attach(), given the descriptor that its parent passed.  Leaving is dying: when a process is
- * gone, whoever notices takes back what it held; when the last one is gone, the kernel frees everything.
+ * gone, whoever notices takes back what it held; when the last one is gone, the kernel frees
+ * everything.
  */
 #ifndef RAMET_ARENA_H
 #define RAMET_ARENA_H
@@ -37,16 +38,16 @@ RAMET_API uint64_t ramet_arena_id(void);
  * those who waited for it.  Harmless for a process that was no member.  Returns 1 if it was one. */
 RAMET_API int ramet_reap(pid_t pid);
 
-/* Looks for members that died and were not waited for, and recovers what they held; returns how many
- * there were.  Waiting calls do this by themselves as far as they are concerned. */
+/* Looks for members that died and were not waited for, and recovers what they held; returns how
+ * many there were.  Waiting calls do this by themselves as far as they are concerned. */
 RAMET_API int ramet_sweep(void);
 
 typedef struct ramet_usage {
-    size_t size;             /* sizeof(ramet_usage) */
-    uint64_t bytes_in_use;   /* in blocks that are allocated, headers included */
+    size_t size;              /* sizeof(ramet_usage) */
+    uint64_t bytes_in_use;    /* in blocks that are allocated, headers included */
     uint64_t bytes_committed; /* of memory that the arena holds of the machine's */
-    uint64_t blocks;         /* allocated blocks */
-    uint32_t members;        /* live processes */
+    uint64_t blocks;          /* allocated blocks */
+    uint32_t members;         /* live processes */
 } ramet_usage;
 
 /* Exact when nothing else runs. */

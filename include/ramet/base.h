@@ -3,14 +3,14 @@
  * ramet/base.h: what every other public header needs: visibility, version, references, waits.
  *
  * Errors.  Every function that can fail returns 0 (or another non-negative value where its comment
- * says so) on success and a negative errno on failure.  Results come in parameters whose name starts
- * with ret_; they are untouched on failure.
+ * says so) on success and a negative errno on failure.  Results come in parameters whose name
+ * starts with ret_; they are untouched on failure.
  *
  * Times are absolute: nanoseconds of CLOCK_MONOTONIC.
  *
- * Handles (`ramet_lock *`, `ramet_queue *`, ...) are process-local.  A handle may be used by all threads
- * of its process at once, and by a child made with fork, which gets a count of its own on every object
- * that its parent had open.  What travels between processes is a ramet_ref.
+ * Handles (`ramet_lock *`, `ramet_queue *`, ...) are process-local.  A handle may be used by all
+ * threads of its process at once, and by a child made with fork, which gets a count of its own on
+ * every object that its parent had open.  What travels between processes is a ramet_ref.
  */
 #ifndef RAMET_BASE_H
 #define RAMET_BASE_H
@@ -59,9 +59,9 @@ enum ramet_kind {
 #define RAMET_FOREVER INT64_MAX
 
 /* How long, and how, a call may block.  NULL in its place: for ever.
- * A call returns -ETIMEDOUT when `deadline` has passed (a deadline of 0 means: try, never sleep) and
- * -EINTR when a signal handler ran during the sleep; the caller handles its signals and calls again
- * with the same deadline. */
+ * A call returns -ETIMEDOUT when `deadline` has passed (a deadline of 0 means: try, never sleep)
+ * and -EINTR when a signal handler ran during the sleep; the caller handles its signals and calls
+ * again with the same deadline. */
 typedef struct ramet_wait {
     size_t size;      /* sizeof(ramet_wait) */
     int64_t deadline; /* CLOCK_MONOTONIC, ns; RAMET_FOREVER; 0: do not wait */

@@ -2,14 +2,15 @@
  *
  * ramet/process.h: starting processes that belong to the caller's arena, and waiting for them.
  *
- * What a child runs is a task: a named function in a table that the program gives to ramet_enter() at
- * the top of main.  A forked child calls it directly; a spawned one is a fresh execution of the program whose
- * ramet_enter() runs the task and does not return; a forkserver child is forked by a server that was
- * started from a fresh execution.
+ * What a child runs is a task: a named function in a table that the program gives to ramet_enter()
+ * at the top of main.  A forked child calls it directly; a spawned one is a fresh execution of the
+ * program whose ramet_enter() runs the task and does not return; a forkserver child is forked by a
+ * server that was started from a fresh execution.
  *
- * Threads: all calls may be made by any thread; calls on one ramet_process may run at the same time.
- * Fork: a forked child has no children of its own; its inherited handles answer -ECHILD.
- * If a participant dies: a dead child is an exit status; if the parent dies, daemonic children get SIGTERM.
+ * Threads: all calls may be made by any thread; calls on one ramet_process may run at the same
+ * time. Fork: a forked child has no children of its own; its inherited handles answer -ECHILD. If a
+ * participant dies: a dead child is an exit status; if the parent dies, daemonic children get
+ * SIGTERM.
  */
 #ifndef RAMET_PROCESS_H
 #define RAMET_PROCESS_H
@@ -21,8 +22,8 @@
 extern "C" {
 #endif
 
-/* Runs in the child; its result is the exit code (0..255).  `arg` is a private copy of the bytes given to
- * start, valid until the task returns; references among them stay open-able until then. */
+/* Runs in the child; its result is the exit code (0..255).  `arg` is a private copy of the bytes
+ * given to start, valid until the task returns; references among them stay open-able until then. */
 typedef int ramet_task_fn(const void *arg, size_t size);
 
 typedef struct ramet_task {
@@ -30,8 +31,9 @@ typedef struct ramet_task {
     ramet_task_fn *run;
 } ramet_task;
 
-/* Call it first in main, before threads are started.  `tasks` must outlive the process.  Returns 0 in a program
- * that was started by its user; in a spawned child or fork server it does not return. */
+/* Call it first in main, before threads are started.  `tasks` must outlive the process.  Returns 0
+ * in a program that was started by its user; in a spawned child or fork server it does not return.
+ */
 RAMET_API int ramet_enter(int argc, char **argv, const ramet_task *tasks, size_t count);
 
 enum ramet_start_method { RAMET_FORK = 1, RAMET_SPAWN = 2, RAMET_FORKSERVER = 3 };
@@ -42,7 +44,8 @@ typedef struct ramet_process_options {
     const char *task; /* a name in the table */
     const void *arg;  /* copied */
     size_t arg_size;
-    const ramet_ref *refs; /* objects kept alive from start until the child's task returns or it dies */
+    const ramet_ref
+        *refs; /* objects kept alive from start until the child's task returns or it dies */
     size_t ref_count;
     int daemon; /* non-zero: ends with its parent */
 } ramet_process_options;
@@ -50,10 +53,11 @@ typedef struct ramet_process_options {
 typedef struct ramet_process ramet_process;
 
 /* -EINVAL (unknown task or method: nothing was started), -EAGAIN, -ENOMEM, -EMFILE, ... */
-RAMET_API int ramet_process_start(const ramet_process_options *options, ramet_process **ret_process);
+RAMET_API int ramet_process_start(const ramet_process_options *options,
+                                  ramet_process **ret_process);
 
-/* Waits for its end.  ret_code: the exit code, or minus the number of the signal that killed it.  The
- * status is remembered: any number of calls.  -ETIMEDOUT, -EINTR, -ECHILD. */
+/* Waits for its end.  ret_code: the exit code, or minus the number of the signal that killed it.
+ * The status is remembered: any number of calls.  -ETIMEDOUT, -EINTR, -ECHILD. */
 RAMET_API int ramet_process_join(ramet_process *process, const ramet_wait *wait, int *ret_code);
 
 RAMET_API pid_t ramet_process_pid(const ramet_process *process);

@@ -41,11 +41,16 @@ void rmt_table_unlock(void)
 /* What two builds must agree on to share an arena. */
 static uint64_t digest(void)
 {
-    const uint64_t facts[] = {sizeof(struct rmt_header), sizeof(struct rmt_member),
-                              sizeof(struct rmt_thread), sizeof(struct rmt_guard),
-                              sizeof(struct rmt_block),  RMT_MEMBERS_AT,
-                              RMT_PAGES_AT,              RMT_PAGE_SIZE,
-                              RMT_CLASSES,               RMT_HOLDS};
+    const uint64_t facts[] = {sizeof(struct rmt_header),
+                              sizeof(struct rmt_member),
+                              sizeof(struct rmt_thread),
+                              sizeof(struct rmt_guard),
+                              sizeof(struct rmt_block),
+                              RMT_MEMBERS_AT,
+                              RMT_PAGES_AT,
+                              RMT_PAGE_SIZE,
+                              RMT_CLASSES,
+                              RMT_HOLDS};
     uint64_t h = 14695981039346656037ull; /* FNV-1a, 64 bits */
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++)
         h = (h ^ facts[i]) * 1099511628211ull;
@@ -76,8 +81,8 @@ static void init_header(uint64_t id, uint64_t size)
     rmt_guard_init(&h->tables_guard, offsetof(struct rmt_header, tables_guard));
     rmt_guard_init(&h->pages_guard, offsetof(struct rmt_header, pages_guard));
     for (unsigned i = 0; i < RMT_REF_GUARDS; i++)
-        rmt_guard_init(&h->refs_guard[i], offsetof(struct rmt_header, refs_guard) +
-                                              i * sizeof(struct rmt_guard));
+        rmt_guard_init(&h->refs_guard[i],
+                       offsetof(struct rmt_header, refs_guard) + i * sizeof(struct rmt_guard));
     rmt_classes_init(h);
     h->magic = RMT_MAGIC;
 }

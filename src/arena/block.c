@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * block.c: blocks.  Up to half a page they come from slab pages of one size class; a bitmap in the page's
- * header says which are allocated.  A class lists the pages that have a free block.  Larger ones are spans.
+ * block.c: blocks.  Up to half a page they come from slab pages of one size class; a bitmap in the
+ * page's header says which are allocated.  A class lists the pages that have a free block.  Larger
+ * ones are spans.
  *
- * Every change is one commit under the class's guard.  Words of a slab header are read and written under
- * that guard alone; a block's own header by whoever holds the block.
+ * Every change is one commit under the class's guard.  Words of a slab header are read and written
+ * under that guard alone; a block's own header by whoever holds the block.
  */
 #include "arena/block.h"
 #include "arena/kind.h"
@@ -56,8 +57,8 @@ static uint64_t slab_prev(uint64_t page)
     return page + offsetof(struct rmt_slab, prev);
 }
 
-/* A fresh page for class `ci`, listed first.  A free block has kind NONE and no chain, so that a block whose
- * taker dies at once is freed as what it is: empty. */
+/* A fresh page for class `ci`, listed first.  A free block has kind NONE and no chain, so that a
+ * block whose taker dies at once is freed as what it is: empty. */
 static int add_page(struct rmt_self *self, unsigned ci)
 {
     struct rmt_class *c = &rmt_header()->classes[ci];
@@ -214,7 +215,8 @@ static void commit_unlist(struct rmt_self *self, struct rmt_guard *g, unsigned c
     rmt_commit(g, n);
 }
 
-static void free_small(struct rmt_self *self, uint64_t offset, uint64_t hold_word, uint64_t next_what)
+static void free_small(struct rmt_self *self, uint64_t offset, uint64_t hold_word,
+                       uint64_t next_what)
 {
     uint64_t page = offset & ~(RMT_PAGE_SIZE - 1);
     struct rmt_slab *slab = rmt_at(page);
@@ -320,8 +322,8 @@ int rmt_block_chain(struct rmt_self *self, uint64_t to, int from)
     int r = rmt_guard_lock(self, g); /* any guard serves: what it needs is the record */
     if (r < 0)
         return r;
-    /* The held block becomes the second of the chain.  Its own link is part of the commit: before it, the
-     * rest of the chain hangs on one block only. */
+    /* The held block becomes the second of the chain.  Its own link is part of the commit: before
+     * it, the rest of the chain hangs on one block only. */
     rmt_redo(g, 0, offset + offsetof(struct rmt_block, next),
              rmt_load64_relaxed(&rmt_block_at(to)->next));
     rmt_redo(g, 1, to + offsetof(struct rmt_block, next), offset);

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * block.h: memory.  A block is a 64-byte header and a payload aligned to 64 bytes.  Small blocks share
- * 64 KiB pages by size class; from about 32 KiB on a block is a run of whole pages.
+ * block.h: memory.  A block is a 64-byte header and a payload aligned to 64 bytes.  Small blocks
+ * share 64 KiB pages by size class; from about 32 KiB on a block is a run of whole pages.
  *
  * Ownership: rmt_block_alloc puts the new block into one of the caller's holds; from there it is
- * committed into an object or message (the redo that publishes it also empties the hold), given handles
- * (handle.h), or freed with rmt_block_free.  If the holder dies, recovery destroys and frees it.
+ * committed into an object or message (the redo that publishes it also empties the hold), given
+ * handles (handle.h), or freed with rmt_block_free.  If the holder dies, recovery destroys and
+ * frees it.
  */
 #ifndef RMT_BLOCK_ALLOC_H
 #define RMT_BLOCK_ALLOC_H
 
 #include "arena/guard.h"
 
-/* Payload is not cleared, except for the header.  ret_hold: index of the hold; ret_offset: of the block
- * (its header).  -ENOMEM, -ENOSPC (no empty hold). */
+/* Payload is not cleared, except for the header.  ret_hold: index of the hold; ret_offset: of the
+ * block (its header).  -ENOMEM, -ENOSPC (no empty hold). */
 int rmt_block_alloc(struct rmt_self *self, size_t size, uint32_t kind, int *ret_hold,
                     uint64_t *ret_offset);
 
-/* Destroys (kind.h) and frees the block in hold `hold` with its chain (`next`), and empties the hold. */
+/* Destroys (kind.h) and frees the block in hold `hold` with its chain (`next`), and empties the
+ * hold. */
 void rmt_block_free(struct rmt_self *self, int hold);
 
 /* The same for the hold of a dead thread. */

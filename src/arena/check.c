@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * check.c: the arena's invariants as functions: one walk over all windows, spans and blocks, for
- * ramet_arena_check and ramet_arena_usage.  Reads everything without locks: exact while nobody works.
+ * ramet_arena_check and ramet_arena_usage.  Reads everything without locks: exact while nobody
+ * works.
  */
 #include "arena/block.h"
 #include "arena/kind.h"
@@ -61,7 +62,8 @@ static void visit_slab(struct walk *w, uint64_t page, unsigned class_index)
             continue;
         used++;
         if (i >= c->blocks)
-            violation(w, "page %#lx: block %lu does not exist", (unsigned long)page, (unsigned long)i);
+            violation(w, "page %#lx: block %lu does not exist", (unsigned long)page,
+                      (unsigned long)i);
         else
             visit_block(w, page + RMT_SLAB_HEADER + i * c->block_size, c->block_size);
     }
@@ -83,7 +85,8 @@ static void visit_window(struct walk *w, unsigned window)
             if (i < rmt_load64_relaxed(&t->lowest))
                 violation(w, "window %u: free page %lu below the lowest", window, (unsigned long)i);
         } else if (rmt_page_count(word) == 0) {
-            violation(w, "window %u: page %lu has a word without a length", window, (unsigned long)i);
+            violation(w, "window %u: page %lu has a word without a length", window,
+                      (unsigned long)i);
             return;
         } else if (rmt_page_type(word) == RMT_PAGE_SLAB) {
             visit_slab(w, offset, rmt_page_class(word));
@@ -142,15 +145,17 @@ int ramet_arena_check(int fd)
 static uint64_t committed_bytes(void)
 {
     uint64_t bytes = (sizeof(struct rmt_header) + 4095) & ~4095ull;
-    bytes += (rmt_load64(&rmt_header()->members_high) * sizeof(struct rmt_member) + 4095) & ~4095ull;
+    bytes +=
+        (rmt_load64(&rmt_header()->members_high) * sizeof(struct rmt_member) + 4095) & ~4095ull;
     uint64_t windows = rmt_load64(&rmt_header()->windows);
     for (unsigned i = 0; i < windows; i++) {
         const struct rmt_page_table *t = rmt_page_table(i);
         uint64_t start = rmt_window_start(i), first = rmt_window_first_page(i);
         bytes += start + first * RMT_PAGE_SIZE - rmt_page_table_at(i);
         for (uint64_t p = 0; p < t->pages; p += 64)
-            bytes += (uint64_t)__builtin_popcountll(rmt_load64_relaxed(rmt_page_committed_word(i, p))) *
-                     RMT_PAGE_SIZE;
+            bytes +=
+                (uint64_t)__builtin_popcountll(rmt_load64_relaxed(rmt_page_committed_word(i, p))) *
+                RMT_PAGE_SIZE;
     }
     return bytes;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * death.c: proof that a process is gone: its pidfd is readable, which says that every thread has ended;
- * or there is no process with the recorded pid and start time.  Never a time-out.  pidfds are cached, one
- * per member slot that this process has asked about (process-local, under a mutex of its own).
+ * death.c: proof that a process is gone: its pidfd is readable, which says that every thread has
+ * ended; or there is no process with the recorded pid and start time.  Never a time-out.  pidfds
+ * are cached, one per member slot that this process has asked about (process-local, under a mutex
+ * of its own).
  */
 #include "arena/local.h"
 #include "base/os.h"
@@ -18,8 +19,8 @@ struct cached { /* index: slot */
 static struct cached *cache; /* RMT_SLOTS entries, sparse in practice: calloc'ed on first use */
 static pthread_mutex_t cache_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-/* pidfd_open succeeds for whoever has the pid now; the start time, read after, tells whether that is
- * the recorded process: if the pid had been reused before the open, the start time differs. */
+/* pidfd_open succeeds for whoever has the pid now; the start time, read after, tells whether that
+ * is the recorded process: if the pid had been reused before the open, the start time differs. */
 static int open_verified(pid_t pid, uint64_t start_time, int *ret_fd)
 {
     int fd;
@@ -92,7 +93,8 @@ int rmt_dead(uint64_t word)
         return 1;
     uint32_t slot = rmt_word_slot(word);
     struct rmt_member *m = rmt_member_at(slot);
-    uint64_t state = rmt_load64(&m->state); /* acquire: pid and start time were written before LIVE */
+    uint64_t state =
+        rmt_load64(&m->state); /* acquire: pid and start time were written before LIVE */
     if (rmt_member_state_of(state) != RMT_MEMBER_LIVE)
         return rmt_dead_known(word);
     pid_t pid = (pid_t)rmt_load64_relaxed(&m->pid);
@@ -110,8 +112,9 @@ int rmt_dead_thorough(uint64_t word)
     pid_t pid = (pid_t)rmt_load64(&m->pid);
     if (rmt_os_maps_inode(pid, rmt_local.dev, rmt_local.ino) != 0)
         return rmt_dead_known(word);
-    /* The process does not map the arena: it has called exec, so the member is gone though the process
-     * is not.  Unless the pid was another process's by now, in which case the member is gone, too. */
+    /* The process does not map the arena: it has called exec, so the member is gone though the
+     * process is not.  Unless the pid was another process's by now, in which case the member is
+     * gone, too. */
     return 1;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * fork.c: what happens around fork(2).  The parent, before: takes the process-local mutexes, reserves a
- * member slot for the child and copies its handle entries into it, each with a count of its own.  The
- * child, after: claims the slot and is somebody else from then on; locks, holds and waits are not inherited.
+ * fork.c: what happens around fork(2).  The parent, before: takes the process-local mutexes,
+ * reserves a member slot for the child and copies its handle entries into it, each with a count of
+ * its own.  The child, after: claims the slot and is somebody else from then on; locks, holds and
+ * waits are not inherited.
  *
- * A reservation that no child claims (fork failed, or the child died at once) is found by the lifeline: a
- * pipe whose write end only the child keeps.  It is looked at before the next fork; if the parent dies,
- * its recovery takes the reservation back.
+ * A reservation that no child claims (fork failed, or the child died at once) is found by the
+ * lifeline: a pipe whose write end only the child keeps.  It is looked at before the next fork; if
+ * the parent dies, its recovery takes the reservation back.
  */
 #include "arena/local.h"
 #include "arena/registry.h"
@@ -35,7 +36,8 @@ static void forget(struct lifeline *l)
     l->slot = 0;
 }
 
-/* Closes the lifelines of children that live, and takes back the reservations of those that never did. */
+/* Closes the lifelines of children that live, and takes back the reservations of those that never
+ * did. */
 static void check_lifelines(void)
 {
     for (int i = 0; i < LIFELINES; i++) {
@@ -99,7 +101,8 @@ static void prepare(void)
         check_lifelines();
         reserve_error = reserve();
     }
-    rmt_death_before_fork(); /* these two last: what was done above may map windows and ask who is dead */
+    rmt_death_before_fork(); /* these two last: what was done above may map windows and ask who is
+                                dead */
     rmt_local_lock();
 }
 

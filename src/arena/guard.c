@@ -2,9 +2,9 @@
  *
  * guard.c: the slow paths of guards: contention, and taking over from a dead owner.
  *
- * The word's life:  0 -CAS-> owner -xchg-> 0, with RMT_FLAG_WAITERS set by those who sleep (after U.
- * Drepper, "Futexes Are Tricky", mutex 3: who has slept takes the guard with the flag set, since others may
- * still sleep).  dead owner -CAS-> owner: the take-over.
+ * The word's life:  0 -CAS-> owner -xchg-> 0, with RMT_FLAG_WAITERS set by those who sleep (after
+ * U. Drepper, "Futexes Are Tricky", mutex 3: who has slept takes the guard with the flag set, since
+ * others may still sleep).  dead owner -CAS-> owner: the take-over.
  */
 #include "arena/guard.h"
 #include "arena/local.h"

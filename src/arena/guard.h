@@ -10,14 +10,14 @@
  *     rmt_guard_unlock(self, g);
  *
  * The commit record is a redo log of physical words: whoever takes the guard over from a dead owner
- * applies an armed record again before he does anything else, so that a death before the arming store has
- * changed nothing and a death after it has changed everything.  A change of one word needs no record: it
- * is one rmt_store64.  (Idea: physical redo logging, Mohan et al., ARIES, 1992, section 1; here the log
- * is one record, because the guard admits one change at a time.)
+ * applies an armed record again before he does anything else, so that a death before the arming
+ * store has changed nothing and a death after it has changed everything.  A change of one word
+ * needs no record: it is one rmt_store64.  (Idea: physical redo logging, Mohan et al., ARIES, 1992,
+ * section 1; here the log is one record, because the guard admits one change at a time.)
  *
- * Rules: guards never nest; no system call, no payload copy, nothing that blocks under one; words that
- * are written by a redo under one guard are written by nobody else at that time (another thread's holds:
- * never; one's own: fine).
+ * Rules: guards never nest; no system call, no payload copy, nothing that blocks under one; words
+ * that are written by a redo under one guard are written by nobody else at that time (another
+ * thread's holds: never; one's own: fine).
  */
 #ifndef RMT_GUARD_H
 #define RMT_GUARD_H
@@ -30,11 +30,13 @@ int rmt_guard_lock_slow(struct rmt_self *self, struct rmt_guard *g);
 void rmt_guard_unlock_slow(struct rmt_self *self, struct rmt_guard *g, uint64_t old);
 
 /* Takes the guard.  0; 1 if it was taken over from a dead owner (the record has been replayed;
- * structures with caches rebuild them); -ENOTRECOVERABLE if the arena is poisoned.  Not interrupted. */
+ * structures with caches rebuild them); -ENOTRECOVERABLE if the arena is poisoned.  Not
+ * interrupted. */
 static inline int rmt_guard_lock(struct rmt_self *self, struct rmt_guard *g)
 {
     uint64_t free_word = 0;
-    rmt_store64(&self->thread->guard, rmt_load64_relaxed(&g->self)); /* before the CAS: recovery looks there */
+    rmt_store64(&self->thread->guard,
+                rmt_load64_relaxed(&g->self)); /* before the CAS: recovery looks there */
     if (RMT_LIKELY(rmt_cas64(&g->word, &free_word, self->word))) {
         self->in_guard = 1;
         return 0;
@@ -59,12 +61,13 @@ static inline void rmt_replay(struct rmt_guard *g, uint64_t n)
 
 static inline void rmt_commit(struct rmt_guard *g, unsigned n)
 {
-    rmt_store64(&g->armed, n); /* release: the record before it.  Pairs with the load in take-over */
+    rmt_store64(&g->armed,
+                n); /* release: the record before it.  Pairs with the load in take-over */
     rmt_replay(g, n);
 }
 
-/* Releases and wakes one sleeper if there may be any.  A full barrier: what was stored before is seen by
- * everybody before any later load of this thread ("publish, then look for sleepers"). */
+/* Releases and wakes one sleeper if there may be any.  A full barrier: what was stored before is
+ * seen by everybody before any later load of this thread ("publish, then look for sleepers"). */
 static inline void rmt_guard_unlock(struct rmt_self *self, struct rmt_guard *g)
 {
     self->in_guard = 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * handle.c: counts on objects.  A count and the word that holds it (a handle entry, or a reference word in
- * a message) change in one commit under the object's reference guard, chosen by its offset.
+ * handle.c: counts on objects.  A count and the word that holds it (a handle entry, or a reference
+ * word in a message) change in one commit under the object's reference guard, chosen by its offset.
  *
- * A process's entries stand in chunks that hang on its member slot; which are free is known to the process
- * alone (a stack, under the table lock).  A forked child gets chunks of its own with the same indices.
+ * A process's entries stand in chunks that hang on its member slot; which are free is known to the
+ * process alone (a stack, under the table lock).  A forked child gets chunks of its own with the
+ * same indices.
  */
 #include "arena/handle.h"
 #include "arena/kind.h"
@@ -141,9 +142,9 @@ void rmt_count_drop(struct rmt_self *self, uint64_t word)
     uint64_t offset = rmt_load64((rmt_a64 *)rmt_at(word));
     if (offset == 0)
         return;
-    /* The object may have to be destroyed, and then stands in a hold of ours.  With all holds in use (a
-     * chain of objects that own objects, deeper than there are holds) the count stays: a leak until
-     * the process ends, never a wild pointer. */
+    /* The object may have to be destroyed, and then stands in a hold of ours.  With all holds in
+     * use (a chain of objects that own objects, deeper than there are holds) the count stays: a
+     * leak until the process ends, never a wild pointer. */
     int hold = rmt_hold_find(self);
     if (hold < 0)
         return;
@@ -206,7 +207,8 @@ int rmt_handle_of(struct rmt_self *self, uint64_t offset, struct rmt_handle *ret
     return 0;
 }
 
-int rmt_handle_dup(struct rmt_self *self, const struct rmt_handle *from, struct rmt_handle *ret_handle)
+int rmt_handle_dup(struct rmt_self *self, const struct rmt_handle *from,
+                   struct rmt_handle *ret_handle)
 {
     return rmt_handle_of(self, from->offset, ret_handle);
 }
@@ -245,8 +247,8 @@ int rmt_handle_open(struct rmt_self *self, const ramet_ref *ref, uint32_t kind,
         entry_put(index);
         return r;
     }
-    *ret_handle = (struct rmt_handle){
-        .offset = ref->offset, .index = index, .generation = ref->generation};
+    *ret_handle =
+        (struct rmt_handle){.offset = ref->offset, .index = index, .generation = ref->generation};
     return 0;
 }
 
@@ -271,8 +273,9 @@ ramet_ref rmt_handle_ref(const struct rmt_handle *handle)
 
 /* ---- fork and death */
 
-/* Before a fork, under the table lock: the child's own chunks, with a count on each object that this
- * process has open.  If it fails, or this process dies, the reservation's recovery drops them. */
+/* Before a fork, under the table lock: the child's own chunks, with a count on each object that
+ * this process has open.  If it fails, or this process dies, the reservation's recovery drops them.
+ */
 int rmt_handles_copy(struct rmt_self *self, uint32_t to_slot)
 {
     for (uint32_t c = 0; c < chunk_count; c++) {
@@ -299,7 +302,8 @@ int rmt_handles_copy(struct rmt_self *self, uint32_t to_slot)
     return 0;
 }
 
-/* In the child: the chunks are its own ones.  They were listed oldest first, so the list runs backwards. */
+/* In the child: the chunks are its own ones.  They were listed oldest first, so the list runs
+ * backwards. */
 void rmt_handles_after_fork(void)
 {
     uint64_t block = rmt_local.slot ? rmt_load64(&rmt_member_at(rmt_local.slot)->handles) : 0;
@@ -309,7 +313,8 @@ void rmt_handles_after_fork(void)
     }
 }
 
-/* What the dead process had open is closed; its chunks are freed one by one, first in the list first. */
+/* What the dead process had open is closed; its chunks are freed one by one, first in the list
+ * first. */
 void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot)
 {
     rmt_a64 *list = rmt_at(list_of(slot));

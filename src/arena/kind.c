@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * kind.c: the tables that layers above fill before main (kinds, holds, deaths, fork hooks).  Written by
- * constructors only, so that reads need no lock.
+ * kind.c: the tables that layers above fill before main (kinds, holds, deaths, fork hooks). Written
+ * by constructors only, so that reads need no lock.
  */
 #include "arena/kind.h"
 #include "arena/registry.h"

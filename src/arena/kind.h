@@ -21,12 +21,13 @@ enum {
 struct rmt_kind {
     uint32_t id;
     const char *name;
-    /* Bytes of the payload that rmt_block_alloc clears.  A death right after the allocation leaves a
-     * block with a cleared start to destroy(), which must then do nothing.  SIZE_MAX: all of it. */
+    /* Bytes of the payload that rmt_block_alloc clears.  A death right after the allocation leaves
+     * a block with a cleared start to destroy(), which must then do nothing.  SIZE_MAX: all of it.
+     */
     size_t clear;
-    /* Before the block is freed: gives back what it owns.  The caller has the block in a hold; nobody
-     * else has it.  May be killed anywhere and run again.  Takes no process-local mutex (it may run inside
-     * fork's handlers).  NULL: owns nothing. */
+    /* Before the block is freed: gives back what it owns.  The caller has the block in a hold;
+     * nobody else has it.  May be killed anywhere and run again.  Takes no process-local mutex (it
+     * may run inside fork's handlers).  NULL: owns nothing. */
     void (*destroy)(struct rmt_self *self, uint64_t offset);
     /* Structure checks while nobody works on it: 0 or -ENOTRECOVERABLE.  NULL: none. */
     int (*check)(uint64_t offset);
@@ -37,8 +38,8 @@ struct rmt_kind {
 void rmt_kind_register(const struct rmt_kind *kind);
 const struct rmt_kind *rmt_kind_get(uint32_t id); /* NULL if unknown */
 
-/* Called by recovery after a member's holds and handles were given back, so that layers can mend and
- * tell (dead processes of pools, ends of pipes).  `word`: the dead process. */
+/* Called by recovery after a member's holds and handles were given back, so that layers can mend
+ * and tell (dead processes of pools, ends of pipes).  `word`: the dead process. */
 typedef void rmt_death_fn(struct rmt_self *self, uint64_t word, pid_t pid);
 void rmt_death_register(rmt_death_fn *fn);
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * layout.h: the shared structures at the start of every arena, word by word: who writes each, and when
- * a read without a lock is legal.  Process-local state is in self.h and map.h.
+ * layout.h: the shared structures at the start of every arena, word by word: who writes each, and
+ * when a read without a lock is legal.  Process-local state is in self.h and map.h.
  *
  *   offset 0          struct rmt_header            window 0, page 0 ...
  *   RMT_MEMBERS_AT    struct rmt_member[]          sparse; committed slot by slot
- *   RMT_PAGES_AT      page words of window 0, then pages; every later window starts with its page words
+ *   RMT_PAGES_AT      page words of window 0, then pages; every later window starts with its page
+ * words
  *
  * Invariants
  *   - Only committed words are truth: page words, block bitmaps, reference counts, holds, handle
- *     entries, and each object's own.  Multi-word changes are made by a guard's commit record (guard.h).
- *   - A block is, at each instant, exactly one of: free; in one thread's holds; counted (refs > 0); part of
- *     an object or message that is one of these.
+ *     entries, and each object's own.  Multi-word changes are made by a guard's commit record
+ * (guard.h).
+ *   - A block is, at each instant, exactly one of: free; in one thread's holds; counted (refs > 0);
+ * part of an object or message that is one of these.
  */
 #ifndef RMT_LAYOUT_H
 #define RMT_LAYOUT_H
@@ -69,11 +71,13 @@ struct rmt_guard {
     } redo[RMT_REDO_WORDS];
 } __attribute__((aligned(64)));
 
-/* ---- thread: one per thread that uses the arena.  Written by that thread alone, or by a commit under
- * a guard that the thread holds; after the process's proven death by the recovering member alone. */
+/* ---- thread: one per thread that uses the arena.  Written by that thread alone, or by a commit
+ * under a guard that the thread holds; after the process's proven death by the recovering member
+ * alone. */
 #define RMT_HOLDS 26
 struct rmt_hold {
-    rmt_a64 what; /* offset | tag (enum rmt_hold_tag); 0 empty.  Stored last when set, first when cleared */
+    rmt_a64 what; /* offset | tag (enum rmt_hold_tag); 0 empty.  Stored last when set, first when
+                     cleared */
     rmt_a64 arg;
 };
 struct rmt_thread {
@@ -86,19 +90,18 @@ struct rmt_thread {
     rmt_a32 tid;         /* kernel thread id, for the live view only */
     rmt_a64 list_next;   /* links of the waiter list this thread stands in (condition); 0 end */
     rmt_a64 list_prev;
-    rmt_a64 list_of;     /* offset of the object whose list it is; 0: in none */
+    rmt_a64 list_of; /* offset of the object whose list it is; 0: in none */
     uint64_t spare[3];
     struct rmt_hold hold[RMT_HOLDS];
 }; /* 512 bytes */
 
-/* ---- member: one per process.  The state word is changed by CAS alone and names one life of the slot:
- *   63..32 epoch, 31..4 pid (of the process that joins or reserves), 3..0 state
- *   FREE(e) -> JOINING(e, pid) -> LIVE(e, pid)                     a process that attaches
- *   FREE(e) -> JOINING(e, pid) -> RESERVED(e, pid) -> LIVE(e, pid) a child to be forked by pid, claims itself
- *   LIVE or RESERVED -> DYING(e, pid) -> FREE(e + 1)               recovery
- *   JOINING(e, pid) -> FREE(e + 1)                                 pid died while joining: it had nothing
- * The other words are written by the process that is joining, or lives, in the slot; in DYING by
- * `recoverer` alone. */
+/* ---- member: one per process.  The state word is changed by CAS alone and names one life of the
+ * slot: 63..32 epoch, 31..4 pid (of the process that joins or reserves), 3..0 state FREE(e) ->
+ * JOINING(e, pid) -> LIVE(e, pid)                     a process that attaches FREE(e) -> JOINING(e,
+ * pid) -> RESERVED(e, pid) -> LIVE(e, pid) a child to be forked by pid, claims itself LIVE or
+ * RESERVED -> DYING(e, pid) -> FREE(e + 1)               recovery JOINING(e, pid) -> FREE(e + 1)
+ * pid died while joining: it had nothing The other words are written by the process that is
+ * joining, or lives, in the slot; in DYING by `recoverer` alone. */
 enum rmt_member_state {
     RMT_MEMBER_FREE = 0,
     RMT_MEMBER_JOINING = 1,
@@ -112,9 +115,10 @@ struct rmt_member {
     rmt_a64 pid;        /* of the process that lives here; written before LIVE */
     rmt_a64 start_time; /* as in /proc/PID/stat, written before LIVE */
     rmt_a64 parent;     /* process word of the reserving parent, written before RESERVED; else 0 */
-    rmt_a64 recoverer;  /* rmt_word of who recovers it; CAS while DYING; 0 set before LIVE or RESERVED */
-    rmt_a64 handles;    /* first chunk of handle entries (block of kind RMT_KIND_HANDLES); 0 none */
-    rmt_a64 threads;    /* first chunk of further sub-slots (block of kind RMT_KIND_THREADS); 0 none */
+    rmt_a64
+        recoverer; /* rmt_word of who recovers it; CAS while DYING; 0 set before LIVE or RESERVED */
+    rmt_a64 handles; /* first chunk of handle entries (block of kind RMT_KIND_HANDLES); 0 none */
+    rmt_a64 threads; /* first chunk of further sub-slots (block of kind RMT_KIND_THREADS); 0 none */
     rmt_a64 spare_word;
     uint64_t spare[56];
     struct rmt_thread thread[RMT_MEMBER_THREADS];
@@ -126,7 +130,7 @@ struct rmt_member {
 #define RMT_WINDOWS 16
 struct rmt_class { /* blocks of one size, in pages of their own */
     struct rmt_guard guard;
-    rmt_a64 partial;     /* first page with free blocks: list through page headers; changed by commit */
+    rmt_a64 partial; /* first page with free blocks: list through page headers; changed by commit */
     uint64_t block_size; /* constant: bytes per block, header included */
     uint64_t blocks;     /* constant: blocks per page */
     uint64_t spare[5];
@@ -134,17 +138,18 @@ struct rmt_class { /* blocks of one size, in pages of their own */
 struct rmt_header {
     uint64_t magic; /* written last when the arena is made */
     uint64_t version;
-    uint64_t digest; /* of the layout's sizes and offsets */
-    uint64_t id;     /* random, not 0 */
-    uint64_t size;   /* of the file: fixed */
+    uint64_t digest;    /* of the layout's sizes and offsets */
+    uint64_t id;        /* random, not 0 */
+    uint64_t size;      /* of the file: fixed */
     rmt_a64 poisoned;   /* non-zero: a check failed; every call fails with -ENOTRECOVERABLE */
     rmt_a64 generation; /* add 1 to get the generation of a new block */
     rmt_a64 warm;       /* cache: free pages that are committed, about */
-    rmt_a64 members_cursor; /* where the search for a free slot starts: round robin, so reuse is late */
-    rmt_a64 members_high;   /* slots 1..high-1 were used and are committed; only grows, by CAS */
+    rmt_a64
+        members_cursor; /* where the search for a free slot starts: round robin, so reuse is late */
+    rmt_a64 members_high; /* slots 1..high-1 were used and are committed; only grows, by CAS */
     struct rmt_guard tables_guard; /* lists of chunks that hang on members */
-    struct rmt_guard pages_guard;   /* page words, of all windows */
-    rmt_a64 windows;                /* windows whose page words are committed: 0..n-1 */
+    struct rmt_guard pages_guard;  /* page words, of all windows */
+    rmt_a64 windows;               /* windows whose page words are committed: 0..n-1 */
     struct rmt_guard refs_guard[RMT_REF_GUARDS]; /* counts of blocks, by offset */
     struct rmt_class classes[RMT_CLASSES];
 };
@@ -162,8 +167,9 @@ struct rmt_block {
 };
 #define RMT_BLOCK_HEADER 64
 
-/* After the kind's fields: whoever finds the kind set after a death finds them, too (the holder's stores
- * are ordered among themselves, and a death publishes all of them or none after some point). */
+/* After the kind's fields: whoever finds the kind set after a death finds them, too (the holder's
+ * stores are ordered among themselves, and a death publishes all of them or none after some point).
+ */
 static inline void rmt_kind_store(struct rmt_block *block, uint32_t kind)
 {
     atomic_thread_fence(memory_order_release);

@@ -2,9 +2,9 @@
  *
  * local.h: the arena layer's process-local state, shared by its files and by nobody above.
  *
- * One mutex guards all of it; it is a leaf: nothing blocks and no guard is waited for under it, except that
- * the growth of the handle and sub-slot tables allocates blocks under `table_lock`, which is taken
- * first.  Fork takes both (fork.c).
+ * One mutex guards all of it; it is a leaf: nothing blocks and no guard is waited for under it,
+ * except that the growth of the handle and sub-slot tables allocates blocks under `table_lock`,
+ * which is taken first.  Fork takes both (fork.c).
  */
 #ifndef RMT_LOCAL_H
 #define RMT_LOCAL_H
@@ -14,13 +14,13 @@
 #include <pthread.h>
 
 struct rmt_local {
-    int fd;          /* of the arena file; -1 not joined.  Written once */
-    uint64_t id;     /* of the arena; 0 not joined */
-    uint64_t size;   /* of the file */
+    int fd;        /* of the arena file; -1 not joined.  Written once */
+    uint64_t id;   /* of the arena; 0 not joined */
+    uint64_t size; /* of the file */
     uint64_t dev, ino;
-    uint32_t slot;   /* this process's member slot; 0 none */
+    uint32_t slot; /* this process's member slot; 0 none */
     uint32_t epoch;
-    int error;       /* negative: why this process cannot be a member (an orphaned fork, poison) */
+    int error; /* negative: why this process cannot be a member (an orphaned fork, poison) */
 };
 extern struct rmt_local rmt_local;
 
@@ -56,9 +56,10 @@ static inline pid_t rmt_member_pid_of(uint64_t word)
     return (pid_t)((uint32_t)word >> 4);
 }
 int rmt_member_take(uint32_t *ret_slot, uint32_t *ret_epoch); /* FREE -> JOINING by this process */
-int rmt_member_join(uint32_t slot, uint32_t epoch);           /* JOINING -> LIVE: this process lives there */
-int rmt_member_reserve(uint32_t slot, uint32_t epoch);        /* JOINING -> RESERVED for a child */
-int rmt_member_claim(uint32_t slot, uint32_t epoch, pid_t parent); /* RESERVED -> LIVE, in the child */
+int rmt_member_join(uint32_t slot, uint32_t epoch); /* JOINING -> LIVE: this process lives there */
+int rmt_member_reserve(uint32_t slot, uint32_t epoch); /* JOINING -> RESERVED for a child */
+int rmt_member_claim(uint32_t slot, uint32_t epoch,
+                     pid_t parent);    /* RESERVED -> LIVE, in the child */
 struct rmt_self *rmt_bookkeeper(void); /* sub-slot 0 of this process; under the table lock */
 int rmt_join_locked(void);             /* under the table lock */
 
@@ -73,7 +74,8 @@ struct rmt_handle_chunk { /* payload of a block of kind RMT_KIND_HANDLES */
     rmt_a64 next;         /* older chunk */
     rmt_a64 entry[RMT_CHUNK_ENTRIES];
 };
-int rmt_handles_copy(struct rmt_self *self, uint32_t to_slot); /* counts for a child about to be forked */
+int rmt_handles_copy(struct rmt_self *self,
+                     uint32_t to_slot); /* counts for a child about to be forked */
 void rmt_handles_after_fork(void);
 void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot); /* of a dead or abandoned member */
 
@@ -85,7 +87,8 @@ void rmt_death_before_fork(void);
 void rmt_death_after_fork(void);
 
 /* recover.c */
-void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state); /* proven dead by the caller */
+void rmt_recover_slot(struct rmt_self *self, uint32_t slot,
+                      uint64_t state); /* proven dead by the caller */
 
 int rmt_sweep(struct rmt_self *self);
 
@@ -121,7 +124,7 @@ struct rmt_page_table { /* at the start of a window; in window 0 at RMT_PAGES_AT
     rmt_a64 free;       /* pages whose word is 0 and that no span covers; changed by commit */
     rmt_a64 lowest;     /* cache: no free page lies below this index */
     uint64_t spare[5];
-    rmt_a64 word[];     /* per page; then one bit per page: committed (see rmt_page_commit) */
+    rmt_a64 word[]; /* per page; then one bit per page: committed (see rmt_page_commit) */
 };
 void rmt_page_place(uint64_t offset, struct rmt_page_place *ret_place);
 struct rmt_page_table *rmt_page_table(unsigned window);

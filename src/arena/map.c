@@ -30,7 +30,8 @@ int rmt_map_window(unsigned window)
         uint64_t start = rmt_window_start(window);
         void *p;
         r = rmt_os_map_shared(rmt_local.fd, start, rmt_window_size(window), &p);
-        if (r == 0) /* release: pairs with nobody, a window is found by a thread that sees any value */
+        if (r ==
+            0) /* release: pairs with nobody, a window is found by a thread that sees any value */
             rmt_store64(&rmt_window_base[window], (uint64_t)(uintptr_t)p - start);
     }
     rmt_local_unlock();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * map.h: from an offset to a pointer.  The arena is mapped in windows, on demand: window 0 is the first
- * 64 MiB, window n (n >= 1) is [64 MiB << (n-1), 64 MiB << n).  No block spans two windows.
+ * map.h: from an offset to a pointer.  The arena is mapped in windows, on demand: window 0 is the
+ * first 64 MiB, window n (n >= 1) is [64 MiB << (n-1), 64 MiB << n).  No block spans two windows.
  */
 #ifndef RMT_MAP_H
 #define RMT_MAP_H
@@ -10,8 +10,8 @@
 
 #include <stddef.h>
 
-/* Address at which offset 0 would lie for each window; 0 not mapped.  Set once per window, under the
- * map mutex; read without: a mapped window is never unmapped or moved. */
+/* Address at which offset 0 would lie for each window; 0 not mapped.  Set once per window, under
+ * the map mutex; read without: a mapped window is never unmapped or moved. */
 extern rmt_a64 rmt_window_base[RMT_WINDOWS];
 
 static inline unsigned rmt_window_of(uint64_t offset)
@@ -23,8 +23,9 @@ static inline unsigned rmt_window_of(uint64_t offset)
 /* Maps the window of `offset`.  0, -ENOMEM, or -ESTALE for an offset outside the arena. */
 int rmt_reach(uint64_t offset);
 
-/* The address of an offset whose window has been reached (every offset of an object that this process
- * holds, has open, or found in one that it has: see rmt_reach). Aborts on a window that cannot be mapped. */
+/* The address of an offset whose window has been reached (every offset of an object that this
+ * process holds, has open, or found in one that it has: see rmt_reach). Aborts on a window that
+ * cannot be mapped. */
 void *rmt_at_slow(uint64_t offset);
 static inline void *rmt_at(uint64_t offset)
 {

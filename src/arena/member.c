@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * member.c: member slots: taking one, joining in it, reserving one for a child.  The transitions of the
- * state word are in layout.h.  No guard: a process without a slot has no name to hold one with.
+ * member.c: member slots: taking one, joining in it, reserving one for a child.  The transitions of
+ * the state word are in layout.h.  No guard: a process without a slot has no name to hold one with.
  */
 #include "arena/local.h"
 #include "base/os.h"
@@ -16,7 +16,8 @@ struct rmt_self *rmt_bookkeeper(void)
     return &bookkeeper;
 }
 
-/* Makes slot `high` usable, where no other process has been faster. -EUSERS: all slots are in use. */
+/* Makes slot `high` usable, where no other process has been faster. -EUSERS: all slots are in use.
+ */
 static int grow(uint64_t high)
 {
     if (high >= RMT_SLOTS)
@@ -53,7 +54,8 @@ int rmt_member_take(uint32_t *ret_slot, uint32_t *ret_epoch)
     }
 }
 
-/* In the process that is going to live there: who it is, before the store or CAS that makes it LIVE. */
+/* In the process that is going to live there: who it is, before the store or CAS that makes it
+ * LIVE. */
 static int write_identity(struct rmt_member *m)
 {
     uint64_t start;
@@ -106,8 +108,8 @@ int rmt_member_claim(uint32_t slot, uint32_t epoch, pid_t parent)
     if (r < 0)
         return r;
     uint64_t reserved = rmt_member_word(epoch, parent, RMT_MEMBER_RESERVED);
-    /* Losing: the parent was found dead and its reservation taken back before this child could say that
-     * it lives. */
+    /* Losing: the parent was found dead and its reservation taken back before this child could say
+     * that it lives. */
     if (!rmt_cas64(&m->state, &reserved, rmt_member_word(epoch, getpid(), RMT_MEMBER_LIVE)))
         return -EOWNERDEAD;
     settle(slot, epoch);

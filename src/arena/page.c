@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * page.c: runs of 64 KiB pages ("spans").  Truth is the page words: a span's first page says its type and
- * length, all other words are 0.  Invariant: walking from a window's page 0, by the length where the word
- * is not 0 and by 1 where it is, meets every span once and nothing else.
+ * page.c: runs of 64 KiB pages ("spans").  Truth is the page words: a span's first page says its
+ * type and length, all other words are 0.  Invariant: walking from a window's page 0, by the length
+ * where the word is not 0 and by 1 where it is, meets every span once and nothing else.
  *
- * Memory is committed after a span was taken, by its owner, outside the guard; one bit per page remembers
- * it, so that a page that comes back warm is not touched anew.  Only a span's owner changes the bits of
- * its pages.
+ * Memory is committed after a span was taken, by its owner, outside the guard; one bit per page
+ * remembers it, so that a page that comes back warm is not touched anew.  Only a span's owner
+ * changes the bits of its pages.
  */
 #include "arena/block.h"
 #include "arena/local.h"
@@ -14,8 +14,9 @@
 
 #include <errno.h>
 
-#define WARM_PAGES 4096u            /* free pages kept committed: 256 MiB */
-#define LIMIT_CHECK_BYTES (4ull << 20) /* from here on an allocation asks what the machine has left */
+#define WARM_PAGES 4096u /* free pages kept committed: 256 MiB */
+#define LIMIT_CHECK_BYTES                                                                          \
+    (4ull << 20) /* from here on an allocation asks what the machine has left */
 
 uint64_t rmt_page_table_at(unsigned window)
 {
@@ -112,7 +113,8 @@ int rmt_page_window_init(struct rmt_self *self, unsigned window)
     if (window >= RMT_WINDOWS || start + rmt_window_size(window) > header->size)
         return -ENOMEM;
     uint64_t first = rmt_window_first_page(window);
-    /* In window 0 the reserved pages before the table are the header and the sparse member slots. */
+    /* In window 0 the reserved pages before the table are the header and the sparse member slots.
+     */
     uint64_t from = window == 0 ? RMT_PAGES_AT : start;
     int r = rmt_reach(start);
     if (r == 0)
@@ -138,7 +140,8 @@ int rmt_page_window_init(struct rmt_self *self, unsigned window)
     return 0;
 }
 
-/* Under the pages guard: the first run of `pages` free pages.  `lowest` only moves over pages in use. */
+/* Under the pages guard: the first run of `pages` free pages.  `lowest` only moves over pages in
+ * use. */
 static bool find_run(struct rmt_page_table *t, uint64_t pages, uint64_t *ret_index)
 {
     if (rmt_load64_relaxed(&t->free) < pages)
@@ -165,8 +168,8 @@ static bool find_run(struct rmt_page_table *t, uint64_t pages, uint64_t *ret_ind
 }
 
 /* Takes a run in `window` into the hold: 1 done, 0 no room there, <0. */
-static int take_run(struct rmt_self *self, unsigned window, uint64_t pages, uint64_t span_word, int hold,
-                    uint64_t *ret_offset)
+static int take_run(struct rmt_self *self, unsigned window, uint64_t pages, uint64_t span_word,
+                    int hold, uint64_t *ret_offset)
 {
     struct rmt_guard *g = &rmt_header()->pages_guard;
     int r = rmt_reach(rmt_window_start(window)); /* no mapping under the guard */
@@ -232,7 +235,8 @@ static void cool(const struct rmt_page_place *place, uint64_t pages)
     }
     set_committed(place, pages, false);
     uint64_t start = rmt_window_start(place->window) + place->index * RMT_PAGE_SIZE;
-    /* On failure the pages stay in memory, uncounted; they are committed again before their next use. */
+    /* On failure the pages stay in memory, uncounted; they are committed again before their next
+     * use. */
     (void)rmt_os_punch(rmt_local.fd, start, pages * RMT_PAGE_SIZE);
 }
 
@@ -249,7 +253,8 @@ void rmt_span_free(struct rmt_self *self, uint64_t thread_offset, int hold, uint
     if (rmt_guard_lock(self, g) < 0)
         return; /* poisoned: nothing is given back any more */
     if (place.index < rmt_load64_relaxed(&t->lowest))
-        rmt_store64_relaxed(&t->lowest, place.index); /* before the commit: low is safe, high is not */
+        rmt_store64_relaxed(&t->lowest,
+                            place.index); /* before the commit: low is safe, high is not */
     rmt_redo(g, 0, place.word, 0);
     rmt_redo(g, 1, rmt_page_table_at(place.window) + offsetof(struct rmt_page_table, free),
              rmt_load64_relaxed(&t->free) + pages);

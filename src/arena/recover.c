@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * recover.c: giving back what a dead process held.  Reads its member slot, its sub-slots and its handle
- * entries, never all objects.  Every step is a commit or is idempotent, so that the recovering process may
- * itself die anywhere: the next one takes its place (`recoverer`) and does the rest.
+ * recover.c: giving back what a dead process held.  Reads its member slot, its sub-slots and its
+ * handle entries, never all objects.  Every step is a commit or is idempotent, so that the
+ * recovering process may itself die anywhere: the next one takes its place (`recoverer`) and does
+ * the rest.
  *
- * Order: first the guard that a thread stood in, because a commit of the dead that is armed must be applied
- * before anyone looks at its holds; then holds; then handles; then the chunks; at last the slot itself.
+ * Order: first the guard that a thread stood in, because a commit of the dead that is armed must be
+ * applied before anyone looks at its holds; then holds; then handles; then the chunks; at last the
+ * slot itself.
  */
 #include "arena/block.h"
 #include "arena/local.h"
@@ -23,8 +25,8 @@ static void wake_all(uint64_t word)
         rmt_os_futex_wake(rmt_at(word), INT_MAX);
 }
 
-/* Waits until nobody, dead or alive, is inside the guard: a live one that took it over may be about to
- * apply the dead one's record. */
+/* Waits until nobody, dead or alive, is inside the guard: a live one that took it over may be about
+ * to apply the dead one's record. */
 static void pass_through(struct rmt_self *self, uint64_t guard)
 {
     if (guard == 0 || guard % 64 != 0 || rmt_reach(guard) < 0)
@@ -51,7 +53,8 @@ static int recover_thread(uint64_t offset, void *arg)
             fn(self, offset, i);
         rmt_store64_relaxed(&t->hold[i].what, 0);
     }
-    /* What the dead one did last may have been a store that somebody waits for: after the holds, too. */
+    /* What the dead one did last may have been a store that somebody waits for: after the holds,
+     * too. */
     wake_all(rmt_load64_relaxed(&t->wakes));
     rmt_store64_relaxed(&t->guard, 0);
     rmt_store64_relaxed(&t->wakes, 0);
@@ -95,7 +98,8 @@ static int wake_who_waits_for(uint64_t offset, void *arg)
     return 0;
 }
 
-/* Other members: reservations that the dead one made for children, and sleepers that wait for it. */
+/* Other members: reservations that the dead one made for children, and sleepers that wait for it.
+ */
 static void look_at_others(struct rmt_self *self, uint64_t process)
 {
     struct each each = {self, process};
@@ -127,7 +131,8 @@ static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64
         return false;
     if (rmt_load64(&m->state) == dying)
         return true;
-    /* Somebody else was done in between and the slot has another life, whose word this is: put it back. */
+    /* Somebody else was done in between and the slot has another life, whose word this is: put it
+     * back. */
     uint64_t mine = self->word;
     rmt_cas64(&m->recoverer, &mine, 0);
     return false;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * self.h: who the calling thread is in the arena (process-local), its holds, and whether others live.
+ * self.h: who the calling thread is in the arena (process-local), its holds, and whether others
+ * live.
  *
- * Every public operation starts with   struct rmt_self *self;  int r = rmt_self(&self);  if (r < 0) return r;
+ * Every public operation starts with   struct rmt_self *self;  int r = rmt_self(&self);  if (r < 0)
+ * return r;
  */
 #ifndef RMT_SELF_H
 #define RMT_SELF_H
@@ -14,18 +16,18 @@ struct rmt_self {
     uint64_t word;             /* rmt_word of this thread, flags 0 */
     uint64_t offset;           /* of its shared sub-slot */
     struct rmt_thread *thread; /* the shared sub-slot */
-    uint64_t found_dead;       /* word of a process found dead inside a guard; recovered at unlock */
-    uint32_t in_guard;         /* 1 while this thread holds a guard: guards never nest */
-    uint32_t recovering;       /* 1 while this thread runs a recovery: recoveries never nest */
-    uint32_t spin;             /* ns that spinning is worth now (wait.c adapts it) */
-    uint32_t sleeps;           /* sleeps so far: every now and then wait.c tries spinning again */
+    uint64_t found_dead; /* word of a process found dead inside a guard; recovered at unlock */
+    uint32_t in_guard;   /* 1 while this thread holds a guard: guards never nest */
+    uint32_t recovering; /* 1 while this thread runs a recovery: recoveries never nest */
+    uint32_t spin;       /* ns that spinning is worth now (wait.c adapts it) */
+    uint32_t sleeps;     /* sleeps so far: every now and then wait.c tries spinning again */
 };
 
 /* NULL until the thread is registered.  initial-exec: one load, also from a shared object. */
 extern _Thread_local struct rmt_self *rmt_self_now __attribute__((tls_model("initial-exec")));
 
-/* A word that is 1 in a process that is a member and 0 in a child that was made behind our back: its page is
- * wiped on fork (MADV_WIPEONFORK), and only the fork handler sets it again. */
+/* A word that is 1 in a process that is a member and 0 in a child that was made behind our back:
+ * its page is wiped on fork (MADV_WIPEONFORK), and only the fork handler sets it again. */
 extern const rmt_a32 *rmt_member_mark;
 
 /* Registers process and thread where needed.  0, -ENOMEM, -ENOTRECOVERABLE, -EMFILE, ... */
@@ -48,8 +50,9 @@ enum rmt_hold_tag {
     RMT_HOLD_PERMIT = 3, /* offset: the semaphore; arg: permits.  Given back */
     RMT_HOLD_CLAIM = 4,  /* offset: the job's claim record.  Failed and given back */
     RMT_HOLD_WAITER = 5, /* offset: object in whose waiter list this thread stands */
-    RMT_HOLD_OWNED = 6,  /* offset: lock block; arg free.  For kinds that want to hear of the owner's death */
-    RMT_HOLD_PAGE = 7,   /* offset: a run of pages that is not, or no longer, a block (page.c) */
+    RMT_HOLD_OWNED =
+        6, /* offset: lock block; arg free.  For kinds that want to hear of the owner's death */
+    RMT_HOLD_PAGE = 7, /* offset: a run of pages that is not, or no longer, a block (page.c) */
     RMT_HOLD_TAGS = 16
 };
 #define RMT_TAG_MASK 63ull
@@ -66,23 +69,24 @@ static inline uint64_t rmt_hold_arg(const struct rmt_self *self, int i)
 }
 
 /* What recovery does with one hold of a dead thread: give it back and empty the hold, by a commit.
- * `dead` is the dead thread's sub-slot at offset `dead_offset`; `self` is the recovering thread.  May
- * be killed anywhere and run again by somebody else. */
+ * `dead` is the dead thread's sub-slot at offset `dead_offset`; `self` is the recovering thread.
+ * May be killed anywhere and run again by somebody else. */
 typedef void rmt_hold_fn(struct rmt_self *self, uint64_t dead_offset, int index);
 void rmt_hold_register(enum rmt_hold_tag tag, rmt_hold_fn *fn); /* before main, by constructors */
 
 /* ---- death.  1: the process of `word` is proven dead (or its slot has another life); 0: not. */
 int rmt_dead(uint64_t word);
 
-/* Recovers what the dead process of `word` held; no-op if it was done or is being done by a live one.
- * Not while holding a guard. */
+/* Recovers what the dead process of `word` held; no-op if it was done or is being done by a live
+ * one. Not while holding a guard. */
 void rmt_recover(struct rmt_self *self, uint64_t word);
 
 /* Sets the poison: everybody's next call fails. */
 void rmt_poison(const char *why);
 
-/* ---- fork: layers above register what they must do around fork (process-local mutexes and caches).
- * prepare in reverse order of registration, parent and child in order.  Any may be NULL. */
+/* ---- fork: layers above register what they must do around fork (process-local mutexes and
+ * caches). prepare in reverse order of registration, parent and child in order.  Any may be NULL.
+ */
 struct rmt_fork_hook {
     void (*prepare)(void);
     void (*parent)(void);

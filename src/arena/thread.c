@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * thread.c: registering the calling thread: its sub-slot in the member, and its process-local rmt_self.
- * Sub-slots 1 and 2 lie in the member slot, further ones in chunks of 15 that hang on it.  Under the table
- * lock, by this process alone.
+ * thread.c: registering the calling thread: its sub-slot in the member, and its process-local
+ * rmt_self. Sub-slots 1 and 2 lie in the member slot, further ones in chunks of 15 that hang on it.
+ * Under the table lock, by this process alone.
  */
 #include "arena/block.h"
 #include "arena/kind.h"

@@ -2,14 +2,15 @@
  *
  * wait.c: the one wait loop; see wait.h.
  *
- * Spinning.  A wake-up across cores costs tens of microseconds, a changed word is seen in well under one.
- * So a waiter first looks at the word for a while, for self->spin ns: twice as long after it helped, half
- * after it did not, down to nothing; when it is nothing, every 64th wait tries again.  (Adaptive
- * spinning: Karlin, Li, Manasse, Owicki, "Empirical studies of competitive spinning", 1991.)
+ * Spinning.  A wake-up across cores costs tens of microseconds, a changed word is seen in well
+ * under one. So a waiter first looks at the word for a while, for self->spin ns: twice as long
+ * after it helped, half after it did not, down to nothing; when it is nothing, every 64th wait
+ * tries again.  (Adaptive spinning: Karlin, Li, Manasse, Owicki, "Empirical studies of competitive
+ * spinning", 1991.)
  *
- * Slices.  A sleep lasts at most a slice: 1 ms at first, doubling up to 250 ms.  After each, the owner that is
- * waited for is checked (its pidfd), and the caller looks at its condition again, so that no lost wake,
- * whatever the death that lost it, costs more than a slice.
+ * Slices.  A sleep lasts at most a slice: 1 ms at first, doubling up to 250 ms.  After each, the
+ * owner that is waited for is checked (its pidfd), and the caller looks at its condition again, so
+ * that no lost wake, whatever the death that lost it, costs more than a slice.
  */
 #include "arena/wait.h"
 #include "arena/local.h"
@@ -79,8 +80,8 @@ int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offse
 
     int64_t end = rmt_os_now() + w->slice;
     bool last = w->deadline <= end;
-    /* Written before the sleep: recovery of this thread wakes the word again if it dies with a wake, and
-     * recovery of the owner wakes those who wait for it. */
+    /* Written before the sleep: recovery of this thread wakes the word again if it dies with a
+     * wake, and recovery of the owner wakes those who wait for it. */
     rmt_store64_relaxed(&self->thread->waits_owner, owner);
     rmt_store64(&self->thread->waits, offset);
     int r = rmt_os_futex_wait(word, seen, last ? w->deadline : end);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * atomic.h: every access to a word that another process may read or write goes through here.  The only
- * user of stdatomic in the tree.
+ * atomic.h: every access to a word that another process may read or write goes through here.  The
+ * only user of stdatomic in the tree.
  *
  * In the test build (RAMET_HOOKS) each of these operations calls rmt_hook first, so that a test can
  * kill, stop or schedule at each of them.
  *
- * Orders: a plain name is an acquire load or a release store; _relaxed says so; exchanges, additions
- * and compare-and-swaps are sequentially consistent, because each is also a side of the
+ * Orders: a plain name is an acquire load or a release store; _relaxed says so; exchanges,
+ * additions and compare-and-swaps are sequentially consistent, because each is also a side of the
  * "publish, then look for sleepers" handshake (see docs/architecture.md, Memory orders).
  */
 #ifndef RMT_ATOMIC_H

@@ -20,7 +20,7 @@ enum rmt_fault_site {
 };
 
 #ifdef RAMET_HOOKS
-int rmt_fault(enum rmt_fault_site site);                    /* 0, or the negative errno to fail with */
+int rmt_fault(enum rmt_fault_site site); /* 0, or the negative errno to fail with */
 void rmt_fault_arm(enum rmt_fault_site site, int nth, int error); /* nth >= 1; error < 0 */
 void rmt_fault_disarm(void);
 #else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * hook.c: the test build's hooks: the atomics' hook and fault injection.  Empty in the normal build.
+ * hook.c: the test build's hooks: the atomics' hook and fault injection.  Empty in the normal
+ * build.
  */
 #include "base/atomic.h"
 #include "base/fault.h"

@@ -23,18 +23,20 @@ int rmt_os_futex_wake(rmt_a32 *word, int count); /* the number of sleepers woken
 
 /* --- memory.  All file descriptors are close-on-exec. */
 int rmt_os_memfd(const char *name, uint64_t size, int *ret_fd); /* sparse, of `size` bytes */
-int rmt_os_commit(int fd, uint64_t offset, uint64_t length);    /* -ENOMEM where the limit is known */
-int rmt_os_punch(int fd, uint64_t offset, uint64_t length);     /* gives pages back */
+int rmt_os_commit(int fd, uint64_t offset, uint64_t length); /* -ENOMEM where the limit is known */
+int rmt_os_punch(int fd, uint64_t offset, uint64_t length);  /* gives pages back */
 int rmt_os_map_shared(int fd, uint64_t offset, size_t length, void **ret_address);
-int rmt_os_map_private(int fd, uint64_t offset, size_t length, void **ret_address); /* copy on write */
+int rmt_os_map_private(int fd, uint64_t offset, size_t length,
+                       void **ret_address); /* copy on write */
 int rmt_os_unmap(void *address, size_t length);
 uint64_t rmt_os_available(void); /* bytes: the least of MemAvailable and the cgroup's headroom */
-int rmt_os_wipe_on_fork_page(void **ret_address); /* one page, zero in a child however it was made */
+int rmt_os_wipe_on_fork_page(
+    void **ret_address); /* one page, zero in a child however it was made */
 
 /* --- processes */
 int rmt_os_pidfd_open(pid_t pid, int *ret_fd);
-int rmt_os_pidfd_dead(int pidfd);                          /* 1 every thread is gone, 0 not, <0 */
-int rmt_os_start_time(pid_t pid, uint64_t *ret_start);     /* field 22 of /proc/PID/stat */
+int rmt_os_pidfd_dead(int pidfd);                      /* 1 every thread is gone, 0 not, <0 */
+int rmt_os_start_time(pid_t pid, uint64_t *ret_start); /* field 22 of /proc/PID/stat */
 int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino); /* 1 pid maps that file, 0 not, <0 */
 int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
 

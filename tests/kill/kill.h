@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * kill.h: killing a process at its Nth atomic operation, for N = 1, 2, ... until the operation is through.
+ * kill.h: killing a process at its Nth atomic operation, for N = 1, 2, ... until the operation is
+ * through.
  *
- * For each N: setup; two peers start to use the same objects; a victim is forked, whose Nth access to a
- * shared word is preceded by a real SIGKILL of itself; when it is dead (and waited for, but announced to
- * nobody), the peers are told and go on for a while: they must neither hang nor find anything
- * wrong; then the parent announces the deaths and verifies.
+ * For each N: setup; two peers start to use the same objects; a victim is forked, whose Nth access
+ * to a shared word is preceded by a real SIGKILL of itself; when it is dead (and waited for, but
+ * announced to nobody), the peers are told and go on for a while: they must neither hang nor find
+ * anything wrong; then the parent announces the deaths and verifies.
  */
 #ifndef RAMET_TEST_KILL_H
 #define RAMET_TEST_KILL_H
@@ -18,9 +19,10 @@
 struct kill_case {
     const char *name;
     void (*setup)(void);
-    void (*victim)(void);          /* killed somewhere in it */
-    void (*peer)(int index);       /* one turn of a peer: called again and again; may be NULL */
-    void (*verify)(bool finished); /* all are dead and recovered; finished: the victim came through */
+    void (*victim)(void);    /* killed somewhere in it */
+    void (*peer)(int index); /* one turn of a peer: called again and again; may be NULL */
+    void (*verify)(
+        bool finished); /* all are dead and recovered; finished: the victim came through */
 };
 
 /* A page that the parent, the victim and the peers share, outside the arena. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * kill_block.c: a death at each atomic operation of allocating and freeing blocks, of chains, and of
- * making, opening and closing handles, while two peers do the same.  Nothing may be leaked or be freed twice.
+ * kill_block.c: a death at each atomic operation of allocating and freeing blocks, of chains, and
+ * of making, opening and closing handles, while two peers do the same.  Nothing may be leaked or be
+ * freed twice.
  */
-#include "kill.h"
 #include "arena/handle.h"
+#include "kill.h"
 #include <ramet/arena.h>
 
 static uint64_t blocks_before;

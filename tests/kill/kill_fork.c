@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * kill_fork.c: a death at each atomic operation around a fork with live handles: of the parent before and after
- * it, and of the child while it becomes itself.  No count may be left, and none be taken twice; a child whose
- * parent died under it works or gets an error.
+ * kill_fork.c: a death at each atomic operation around a fork with live handles: of the parent
+ * before and after it, and of the child while it becomes itself.  No count may be left, and none be
+ * taken twice; a child whose parent died under it works or gets an error.
  */
-#include "kill.h"
 #include "arena/handle.h"
+#include "kill.h"
 #include <ramet/arena.h>
 
 #include <fcntl.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * kill_lock.c: a death at each atomic operation of acquiring and releasing a lock, with and without waiting for
- * it.  Two words that are only changed under the lock must be equal whenever it is got without
- * -EOWNERDEAD; nobody may be held up.  And: a process that is stopped while it holds the lock keeps it.
+ * kill_lock.c: a death at each atomic operation of acquiring and releasing a lock, with and without
+ * waiting for it.  Two words that are only changed under the lock must be equal whenever it is got
+ * without -EOWNERDEAD; nobody may be held up.  And: a process that is stopped while it holds the
+ * lock keeps it.
  */
 #include "kill.h"
 #include <ramet/arena.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * kill_queue.c: a death at each atomic operation of putting into and getting from a queue, while two peers put
- * and get.  Each item that was put is got exactly once, is still there, or was in the victim's hands and
- * is counted as lost.
+ * kill_queue.c: a death at each atomic operation of putting into and getting from a queue, while
+ * two peers put and get.  Each item that was put is got exactly once, is still there, or was in the
+ * victim's hands and is counted as lost.
  */
-#include "kill.h"
 #include "channel/ring.h"
+#include "kill.h"
 #include <ramet/arena.h>
 #include <ramet/queue.h>
 
@@ -111,7 +111,8 @@ static void verify(bool finished)
     uint64_t put_surely = prefill, got = 0, maybe = 0;
     for (int i = 0; i < 2; i++)
         put_surely += atomic_load(&kill_shared->count[i][0]);
-    uint64_t did = atomic_load(&kill_shared->victim[0]), back = atomic_load(&kill_shared->victim[1]);
+    uint64_t did = atomic_load(&kill_shared->victim[0]),
+             back = atomic_load(&kill_shared->victim[1]);
     for (uint64_t id = 0; id < 4096; id++) {
         uint64_t seen = atomic_load(&kill_shared->seen[id]);
         CHECK(seen <= 1);

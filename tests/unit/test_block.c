@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_block.c: allocation: sizes, reuse, contents, accounting, many processes, what a killed holder held.
+ * test_block.c: allocation: sizes, reuse, contents, accounting, many processes, what a killed
+ * holder held.
  */
 #include "arena/block.h"
 #include "unit.h"
@@ -39,7 +40,8 @@ static unsigned next_random(unsigned *state)
     return *state >> 8;
 }
 
-/* Allocates and frees at random with up to 20 blocks in its hands, and checks that nobody else writes there. */
+/* Allocates and frees at random with up to 20 blocks in its hands, and checks that nobody else
+ * writes there. */
 static void churn(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;

@@ -177,13 +177,15 @@ static void words_of_objects_count(void)
     rmt_handle_close(self, &owner);
 }
 
-/* A program that was started by exec joins by the descriptor; the one that called exec is a member no more. */
+/* A program that was started by exec joins by the descriptor; the one that called exec is a member
+ * no more. */
 static int joined_by_exec(const char *fd, const char *ref_text)
 {
     OK(ramet_attach(atoi(fd)));
     CHECK(ramet_attach(atoi(fd)) == 0);
     ramet_ref ref;
-    CHECK(sscanf(ref_text, "%lx:%lx:%x:%x", &ref.arena, &ref.offset, &ref.kind, &ref.generation) == 4);
+    CHECK(sscanf(ref_text, "%lx:%lx:%x:%x", &ref.arena, &ref.offset, &ref.kind, &ref.generation) ==
+          4);
     OK(rmt_self(&self));
     struct rmt_handle h;
     OK(rmt_handle_open(self, &ref, RAMET_KIND_DATA, &h));
@@ -197,7 +199,8 @@ static void exec_self(void *arg)
     char fd[16], text[80];
     const ramet_ref *ref = arg;
     snprintf(fd, sizeof fd, "%d", fcntl(ramet_arena_fd(), F_DUPFD, 50));
-    snprintf(text, sizeof text, "%lx:%lx:%x:%x", ref->arena, ref->offset, ref->kind, ref->generation);
+    snprintf(text, sizeof text, "%lx:%lx:%x:%x", ref->arena, ref->offset, ref->kind,
+             ref->generation);
     execl("/proc/self/exe", "test_handle", fd, text, (char *)NULL);
     _exit(127);
 }

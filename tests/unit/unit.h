@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * unit.h: what the C tests share: CHECK, a watchdog, children.  A test is a program; it prints what failed
- * and exits with 1; exit status 77 is a skip.
+ * unit.h: what the C tests share: CHECK, a watchdog, children.  A test is a program; it prints what
+ * failed and exits with 1; exit status 77 is a skip.
  */
 #ifndef RAMET_TEST_UNIT_H
 #define RAMET_TEST_UNIT_H
@@ -39,7 +39,8 @@
         test();                                                                                    \
     } while (0)
 
-/* A hung test dies by SIGALRM: not a limit that a slow machine meets. Inherited by no child: see child(). */
+/* A hung test dies by SIGALRM: not a limit that a slow machine meets. Inherited by no child: see
+ * child(). */
 static inline void watchdog(void)
 {
     alarm(240);
