@@ -14,6 +14,8 @@ death, the parent keeps the objects of ours that it has pickled: what travels is
 keeps nothing alive, and the child has to find the object there when it opens it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import io
@@ -25,10 +27,13 @@ import socket
 import sys
 from collections.abc import Callable
 from multiprocessing import util
-from typing import Any, BinaryIO
 
 from . import context, parent_death, process
 from .popen_fork import exit_code
+
+TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 READY = b"R"
 NO_GUARD = b"G"
@@ -43,6 +48,8 @@ def _is_handle(cls: type) -> bool:
     """Whether objects of a class may stand for something in the arena: all that are ramet's."""
     if issubclass(cls, process.BaseProcess | _std_context.BaseContext):
         return False
+    if getattr(cls, "_travels_counted", False):
+        return False  # its pickle carries a handle that keeps it, see connection.py
     return any(str(base.__module__).partition(".")[0] == "ramet" for base in cls.__mro__)
 
 

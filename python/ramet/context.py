@@ -8,6 +8,8 @@ contexts (and their processes its processes), so that what asks for a `BaseConte
 Modules that make objects are imported when the first one is made: a program pays for what it uses.
 """
 
+from __future__ import annotations
+
 import multiprocessing.context as _std
 import sys
 from multiprocessing.context import (
@@ -19,9 +21,12 @@ from multiprocessing.context import (
     get_spawning_popen,
     set_spawning_popen,
 )
-from typing import Any
 
 from .process import current_process
+
+TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "AuthenticationError",

@@ -6,6 +6,8 @@ gone, whoever else inherited a descriptor of ours, and a signal sent through it 
 process that got the same pid. The child's sentinel of its parent is a pidfd too.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import multiprocessing.popen_fork as _std
@@ -14,9 +16,12 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing import util
-from typing import Any, NoReturn
 
 from . import _ramet, parent_death
+
+TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["Popen"]
 

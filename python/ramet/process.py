@@ -6,6 +6,8 @@ either is among the `active_children()` of both, and `current_process()` is the 
 names that the standard library rebinds when a child starts are looked up there at each access.
 """
 
+from __future__ import annotations
+
 import multiprocessing.process as _std
 from multiprocessing.process import (
     AuthenticationString as AuthenticationString,
@@ -22,7 +24,10 @@ from multiprocessing.process import (
 from multiprocessing.process import (
     _dangling as _dangling,
 )
-from typing import Any
+
+TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Fresh interpreters: the command line of a child, what it must be like, and where it begins."""
 
+from __future__ import annotations
+
 import multiprocessing.context as _std_context
 import multiprocessing.spawn as _std
 import os
@@ -12,9 +14,12 @@ from multiprocessing.spawn import (
     set_executable,
 )
 from subprocess import _args_from_interpreter_flags
-from typing import Any
 
 from . import _ramet, bootstrap, context, parent_death, process, resource_tracker
+
+TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "freeze_support",

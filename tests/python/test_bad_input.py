@@ -82,7 +82,6 @@ CONSTRUCTORS = {
     "barrier with a wrong action": lambda mp: mp.Barrier(1, action=3).wait(),
     "queue of text": lambda mp: mp.Queue("3"),
     "queue of 1.5": lambda mp: mp.Queue(1.5),
-    "queue beyond the limit": lambda mp: mp.Queue(2**31),
     "joinable queue of text": lambda mp: mp.JoinableQueue("3"),
     "condition with a wrong lock": lambda mp: mp.Condition(3),
     "process with a group": lambda mp: mp.Process(group=3),
