@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Views: large buffers that arrived in a message, seen where they lie. A view is a private mapping of the
- * message's pages, so that its reader may write to it (the kernel then copies that page for him alone)
- * while the message stays what was put, for however many readers. The view owns a handle on the
- * message's block, which a forked child gets a copy of along with the mapping.
+ * Views: large buffers that arrived in a message, seen where they lie. A view is a private mapping
+ * of the message's pages, so that its reader may write to it (the kernel then copies that page for
+ * him alone) while the message stays what was put, for however many readers. The view owns a handle
+ * on the message's block, which a forked child gets a copy of along with the mapping.
  */
 #include "view.h"
 
@@ -15,10 +15,10 @@
 #include <ramet/arena.h>
 
 typedef struct {
-    PyObject_HEAD
-    void *map;      /* NULL: not mapped */
+    PyObject ob_base; /* what PyObject_HEAD is */
+    void *map;        /* NULL: not mapped */
     size_t map_size;
-    uint8_t *data;  /* in the mapping */
+    uint8_t *data; /* in the mapping */
     Py_ssize_t size;
     int readonly;
     struct rmt_handle handle; /* offset 0: none yet */
@@ -110,7 +110,8 @@ static PyObject *make_buffer(void *arg, const uint8_t *data, size_t size, int re
     return (PyObject *)view;
 }
 
-/* Gives each view its own handle on the block: the first from the hold, the others from the first. */
+/* Gives each view its own handle on the block: the first from the hold, the others from the first.
+ */
 static int keep_block(struct rmt_self *self, struct landing *landing, int hold)
 {
     struct rmt_handle *first = NULL;
@@ -130,8 +131,7 @@ static int keep_block(struct rmt_self *self, struct landing *landing, int hold)
     return 0;
 }
 
-PyObject *rmt_py_receive(struct rmt_py_state *st, struct rmt_self *self, uint64_t message,
-                         int hold)
+PyObject *rmt_py_receive(struct rmt_py_state *st, struct rmt_self *self, uint64_t message, int hold)
 {
     struct landing landing = {.st = st, .message = message};
     uint64_t owner = self->word;

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Queues between processes.
 
-The classes of `multiprocessing.queues`, on queues in shared memory: no feeder thread, no pipe and no
-semaphore. `put()` serialises at once and raises there; what was put is in the queue when `put()`
-returns; `qsize()`, `empty()` and `full()` are exact; order is first in, first out; and a process that is
-killed takes no more with it than what it had got (`Queue.lost` counts that).
+The classes of `multiprocessing.queues`, on queues in shared memory: no feeder thread, no pipe and
+no semaphore. `put()` serialises at once and raises there; what was put is in the queue when `put()`
+returns; `qsize()`, `empty()` and `full()` are exact; order is first in, first out; and a process
+that is killed takes no more with it than what it had got (`Queue.lost` counts that).
 
-Beyond the standard library's interface: `put_many()` and `get_many()`, iteration, and `shutdown()` with
-`ShutDown`, as `queue.Queue` has them from Python 3.13 on.
+Beyond the standard library's interface: `put_many()` and `get_many()`, iteration, and `shutdown()`
+with `ShutDown`, as `queue.Queue` has them from Python 3.13 on.
 """
 
 import io
