@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * bell.h: how those who wait for a condition on shared words are woken by those who make it true, without
- * a system call where nobody sleeps.  A bell is one futex word in shared memory.
+ * bell.h: how those who wait for a condition on shared words are woken by those who make it true,
+ * without a system call where nobody sleeps.  A bell is one futex word in shared memory.
  *
  *   bit 0      somebody sleeps, or is about to (set by sleepers, cleared by who rings)
  *   bits 1..31 how often the bell was rung; only grows (and wraps)
@@ -13,17 +13,18 @@
  *              }
  *              if (slept) { rmt_bell_arm(b); if (more) rmt_bell_ring(b, 1); }
  *
- * No lost wake.  (1) The arming is a sequentially consistent read-modify-write before the waiter's look at the
- * condition, and the ringer has a full barrier between his store and his look at the bell: so either the
- * waiter sees the condition, or the ringer sees bit 0.  (2) In the second case the ringer changes the
- * word before he wakes: a waiter that armed before and is not asleep yet finds it changed, and looks at
- * the condition again.  It cannot come back to the old value within 2^31 rings.  (3) A ringer wakes one
- * and clears bit 0 though others may sleep.  So whoever returned from a sleep, for whatever reason, arms again:
- * to sleep again or before it goes, and then looks at the condition and rings if there
- * is more to do.  Invariant: if anybody sleeps and bit 0 is clear, then one that was woken is on its way to
- * set it.  (4) If that one dies on its way, its sub-slot says so (`waits` while it sleeps, `wakes` before and
- * after) and recovery wakes the word; and each sleep is sliced, so that even a wake that nobody
- * remembers is made good after a slice.
+ * No lost wake.  (1) The arming is a sequentially consistent read-modify-write before the waiter's
+ * look at the condition, and the ringer has a full barrier between his store and his look at the
+ * bell: so either the waiter sees the condition, or the ringer sees bit 0.  (2) In the second case
+ * the ringer changes the word before he wakes: a waiter that armed before and is not asleep yet
+ * finds it changed, and looks at the condition again.  It cannot come back to the old value within
+ * 2^31 rings.  (3) A ringer wakes one and clears bit 0 though others may sleep.  So whoever
+ * returned from a sleep, for whatever reason, arms again: to sleep again or before it goes, and
+ * then looks at the condition and rings if there is more to do.  Invariant: if anybody sleeps and
+ * bit 0 is clear, then one that was woken is on its way to set it.  (4) If that one dies on its
+ * way, its sub-slot says so (`waits` while it sleeps, `wakes` before and after) and recovery wakes
+ * the word; and each sleep is sliced, so that even a wake that nobody remembers is made good after
+ * a slice.
  */
 #ifndef RMT_BELL_H
 #define RMT_BELL_H
@@ -34,8 +35,8 @@
 
 #define RMT_BELL_ASLEEP 1u
 
-/* The barrier between a locked instruction (the exchange that released the guard; the arming) and a later
- * load.  On x86-64 the instruction itself is one; elsewhere C11 does not promise it. */
+/* The barrier between a locked instruction (the exchange that released the guard; the arming) and a
+ * later load.  On x86-64 the instruction itself is one; elsewhere C11 does not promise it. */
 static inline void rmt_bell_barrier(void)
 {
 #if !defined(__x86_64__)

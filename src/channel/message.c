@@ -3,9 +3,9 @@
  * message.c: building, reading and destroying messages; see message.h.  Touches only blocks of kind
  * RAMET_KIND_MESSAGE and, through handle.h, the counts of the objects that they mention.
  *
- * The header is cleared when the block is allocated, and each of its words is a release store: a maker who
- * dies between any two of them leaves either refs == 0, and then no count was taken, or refs set, and
- * then each ref word is 0 or a count that is truly ours.
+ * The header is cleared when the block is allocated, and each of its words is a release store: a
+ * maker who dies between any two of them leaves either refs == 0, and then no count was taken, or
+ * refs set, and then each ref word is 0 or a count that is truly ours.
  */
 #include "channel/message.h"
 #include "arena/kind.h"

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * message.h: what travels: bytes, and the objects that they mention.  A message is a block of kind
- * RAMET_KIND_MESSAGE.  It owns one count on each object that it mentions, so that a handle that was sent
- * stays valid while nobody but the message knows it; destroying the message gives the counts back.
+ * RAMET_KIND_MESSAGE.  It owns one count on each object that it mentions, so that a handle that was
+ * sent stays valid while nobody but the message knows it; destroying the message gives the counts
+ * back.
  *
- * A message is written by its maker while it is in his hold, and by nobody once it is published (but for
- * the counts, which whoever destroys it empties).
+ * A message is written by its maker while it is in his hold, and by nobody once it is published
+ * (but for the counts, which whoever destroys it empties).
  */
 #ifndef RMT_MESSAGE_H
 #define RMT_MESSAGE_H
@@ -22,8 +23,8 @@ struct rmt_message { /* payload of the block; written by its maker before it is 
     rmt_a64 ref[]; /* each: the offset of an object, or 0 */
 };
 
-/* Copies the segments, once, into a new message that is left in the caller's hold `*ret_hold`.  The caller
- * must have each object of `refs` open.  -ENOMEM, -ENOSPC. */
+/* Copies the segments, once, into a new message that is left in the caller's hold `*ret_hold`.  The
+ * caller must have each object of `refs` open.  -ENOMEM, -ENOSPC. */
 int rmt_message_build(struct rmt_self *self, const struct iovec *segments, int count,
                       const uint64_t *refs, size_t ref_count, int *ret_hold, uint64_t *ret_offset);
 

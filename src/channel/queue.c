@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * queue.c: putting and getting: the protocol that queue.h describes.  Touches struct rmt_queue, the cells of
- * its rings, and the holds of the calling thread.
+ * queue.c: putting and getting: the protocol that queue.h describes.  Touches struct rmt_queue, the
+ * cells of its rings, and the holds of the calling thread.
  */
 #include "channel/queue.h"
 #include "channel/message.h"
@@ -82,8 +82,8 @@ static void write_cell(struct rmt_cell *cell, const struct rmt_parcel *parcel)
         memcpy(cell->bytes, parcel->bytes, parcel->size);
 }
 
-/* Under the put guard: how many were put; 0: the queue is full; -EXFULL: its ring is, and there is no
- * spare; -ESHUTDOWN. */
+/* Under the put guard: how many were put; 0: the queue is full; -EXFULL: its ring is, and there is
+ * no spare; -ESHUTDOWN. */
 static ptrdiff_t put_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q,
                             const struct rmt_parcel *parcels, size_t count, struct spare *spare)
 {
@@ -145,11 +145,12 @@ static ptrdiff_t put_once(struct rmt_self *self, const struct ramet_queue *queue
     return n;
 }
 
-/* A ring of twice the size of the last, which is full.  Its putters may be linking another meanwhile;
- * then ours is needed later, or not. */
+/* A ring of twice the size of the last, which is full.  Its putters may be linking another
+ * meanwhile; then ours is needed later, or not. */
 static int make_spare(struct rmt_self *self, struct rmt_queue *q, struct spare *spare)
 {
-    /* Not under the guard: the last ring may be drained and freed by now, so its size is not read. */
+    /* Not under the guard: the last ring may be drained and freed by now, so its size is not read.
+     */
     uint64_t size = rmt_load64(&q->tail) - rmt_load64(&q->head);
     uint64_t capacity = RMT_RING_FIRST;
     while (capacity < 2 * size && capacity < q->largest)
@@ -157,8 +158,8 @@ static int make_spare(struct rmt_self *self, struct rmt_queue *q, struct spare *
     return rmt_ring_alloc(self, capacity, &spare->hold, &spare->offset);
 }
 
-/* When in doubt true: tail is read before head, and both only grow, so that "full" was the truth when head
- * was read. */
+/* When in doubt true: tail is read before head, and both only grow, so that "full" was the truth
+ * when head was read. */
 static bool put_ready(const void *object)
 {
     const struct rmt_queue *q = object;
@@ -208,7 +209,8 @@ ptrdiff_t rmt_queue_put(struct rmt_self *self, const struct ramet_queue *queue,
 
 /* ---- get */
 
-/* Copies cells with bytes from the head on: at least one.  Short, and bounded by RMT_QUEUE_BATCH. */
+/* Copies cells with bytes from the head on: at least one.  Short, and bounded by RMT_QUEUE_BATCH.
+ */
 static uint32_t copy_cells(struct rmt_ring *ring, uint64_t head, uint64_t stop,
                            struct rmt_cell *cells)
 {
@@ -227,8 +229,8 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Under the get guard: 1 if something was taken, 0 if the queue is empty, -EAGAIN if only a ring that is
- * used up was taken, -ESHUTDOWN; -ECANCELED if what is left is to be thrown away. */
+/* Under the get guard: 1 if something was taken, 0 if the queue is empty, -EAGAIN if only a ring
+ * that is used up was taken, -ESHUTDOWN; -ECANCELED if what is left is to be thrown away. */
 static int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q,
                       struct rmt_cell *cells, size_t max, struct rmt_taken *taken)
 {
@@ -298,8 +300,8 @@ static int get_once(struct rmt_self *self, const struct ramet_queue *queue, stru
     }
 }
 
-/* When in doubt true: head is read before tail, and both only grow, so that "empty" was the truth when
- * tail was read. */
+/* When in doubt true: head is read before tail, and both only grow, so that "empty" was the truth
+ * when tail was read. */
 static bool get_ready(const void *object)
 {
     const struct rmt_queue *q = object;

@@ -4,30 +4,31 @@
  * API of ramet/queue.h and the Python type.
  *
  * The protocol
- *   Items have positions 0, 1, 2, ...; `tail` is the first that was not put, `head` the first that was not
- *   taken.  Both only grow, so that the size is tail - head.  Two guards, one a side; they never nest.
+ *   Items have positions 0, 1, 2, ...; `tail` is the first that was not put, `head` the first that
+ * was not taken.  Both only grow, so that the size is tail - head.  Two guards, one a side; they
+ * never nest.
  *
- *   put: (before) build the message.  Under the put guard: write the cell at tail; commit {tail, the
- *        hold of the message is emptied}.  For bytes in the cell the commit is the store of tail alone.
- *   get: Under the get guard: copy the bytes out of the cells at head; commit {hold = queue and message or
- *        count, head}.  (After) decode, then empty the hold: what was taken belongs to the taker until then,
- *        and is counted in `lost` if he dies before.
- *   So an item is at each instant in the queue, or in the holds of one thread.
+ *   put: (before) build the message.  Under the put guard: write the cell at tail; commit {tail,
+ * the hold of the message is emptied}.  For bytes in the cell the commit is the store of tail
+ * alone. get: Under the get guard: copy the bytes out of the cells at head; commit {hold = queue
+ * and message or count, head}.  (After) decode, then empty the hold: what was taken belongs to the
+ * taker until then, and is counted in `lost` if he dies before. So an item is at each instant in
+ * the queue, or in the holds of one thread.
  *
  * What is read without the guard that protects its writing
- *   tail by getters: an acquire that pairs with the putter's release store of tail (alone or in a replay):
- *        the cells below it, and a ring's end and next (they stand before tail in the record), are seen.
- *   head by putters: an acquire that pairs with the getter's release store of head: his copy out of the
- *        cells below it is over, so they may be written again.
- *   Both only grow, so an old value is safe: it hides items from a getter, or room from a putter.  Each side
- *   keeps the last value that it saw of the other (seen_tail, seen_head) in its own cache line, and looks at
- *   the other's line only when that does not suffice.
+ *   tail by getters: an acquire that pairs with the putter's release store of tail (alone or in a
+ * replay): the cells below it, and a ring's end and next (they stand before tail in the record),
+ * are seen. head by putters: an acquire that pairs with the getter's release store of head: his
+ * copy out of the cells below it is over, so they may be written again. Both only grow, so an old
+ * value is safe: it hides items from a getter, or room from a putter.  Each side keeps the last
+ * value that it saw of the other (seen_tail, seen_head) in its own cache line, and looks at the
+ * other's line only when that does not suffice.
  *
- * Growing.  A putter that finds the ring full allocates the next one into a hold, takes the guard again, and
- * links it with the commit that puts its item: {old.next, old.end, put_ring, hold, tail}.  A getter that
- * reaches a ring's end moves on by a commit {hold = old ring, get_ring}, then takes and releases the put
- * guard once (a putter that died in the middle of applying the record that linked the ring would
- * have it applied again: now it has been), and frees the ring.
+ * Growing.  A putter that finds the ring full allocates the next one into a hold, takes the guard
+ * again, and links it with the commit that puts its item: {old.next, old.end, put_ring, hold,
+ * tail}.  A getter that reaches a ring's end moves on by a commit {hold = old ring, get_ring}, then
+ * takes and releases the put guard once (a putter that died in the middle of applying the record
+ * that linked the ring would have it applied again: now it has been), and frees the ring.
  */
 #ifndef RMT_QUEUE_H
 #define RMT_QUEUE_H
@@ -103,15 +104,15 @@ void rmt_queue_free_ring(struct rmt_self *self, struct rmt_queue *q, int hold);
 /* ---- queue.c: putting and getting */
 #define RMT_QUEUE_BATCH 32 /* cells that are written or copied under one guard */
 
-struct rmt_parcel { /* something to put; process-local */
+struct rmt_parcel {    /* something to put; process-local */
     const void *bytes; /* of at most RMT_CELL_BYTES; unused if there is a message */
     uint32_t size;
-    int hold;          /* where the message is; -1: there is none, bytes */
-    uint64_t message;  /* its block */
+    int hold;         /* where the message is; -1: there is none, bytes */
+    uint64_t message; /* its block */
 };
 
-/* Makes a parcel: the bytes themselves if they are one short segment without references, which then must
- * stay where they are until the put; otherwise a message in a hold. */
+/* Makes a parcel: the bytes themselves if they are one short segment without references, which then
+ * must stay where they are until the put; otherwise a message in a hold. */
 int rmt_parcel_make(struct rmt_self *self, const struct iovec *segments, int count, size_t size,
                     const uint64_t *refs, size_t ref_count, struct rmt_parcel *ret_parcel);
 
@@ -122,21 +123,22 @@ static inline void rmt_parcel_drop(struct rmt_self *self, const struct rmt_parce
         rmt_block_free(self, parcel->hold);
 }
 
-/* Puts the parcels in order.  Returns how many were put, all of them unless an error or the deadline came in
- * between; if none was: -ETIMEDOUT (full), -ESHUTDOWN, -EINTR, -ENOMEM, ...  Who put some and wants
- * to know the error calls again with the rest. */
+/* Puts the parcels in order.  Returns how many were put, all of them unless an error or the
+ * deadline came in between; if none was: -ETIMEDOUT (full), -ESHUTDOWN, -EINTR, -ENOMEM, ...  Who
+ * put some and wants to know the error calls again with the rest. */
 ptrdiff_t rmt_queue_put(struct rmt_self *self, const struct ramet_queue *queue,
                         const struct rmt_parcel *parcels, size_t count, const ramet_wait *wait);
 
-struct rmt_taken { /* what a get took; process-local, of the taking thread */
+struct rmt_taken {    /* what a get took; process-local, of the taking thread */
     uint64_t owner;   /* self->word of the taker: a forked child of it holds nothing */
     uint64_t message; /* the one message that was taken, or 0 */
     uint32_t count;   /* cells with bytes that were taken, if no message */
     int hold;
 };
 
-/* Takes what is at the head: either one message, or up to `max` (at most RMT_QUEUE_BATCH) items of bytes,
- * whose cells are copied to `cells`.  -ETIMEDOUT (empty), -ESHUTDOWN, -EINTR, -ENOSPC, ... */
+/* Takes what is at the head: either one message, or up to `max` (at most RMT_QUEUE_BATCH) items of
+ * bytes, whose cells are copied to `cells`.  -ETIMEDOUT (empty), -ESHUTDOWN, -EINTR, -ENOSPC, ...
+ */
 int rmt_queue_get(struct rmt_self *self, const struct ramet_queue *queue, struct rmt_cell *cells,
                   size_t max, const ramet_wait *wait, struct rmt_taken *ret_taken);
 
@@ -159,9 +161,9 @@ uint64_t rmt_queue_size(const struct ramet_queue *queue);
 int rmt_queue_task_done(struct rmt_self *self, const struct ramet_queue *queue);
 int rmt_queue_join(struct rmt_self *self, const struct ramet_queue *queue, const ramet_wait *wait);
 
-/* Items that were put and are neither done, lost nor thrown away.  Exact at some instant during the call: done
- * never exceeds tail and both only grow, so if the tail that is read after `done` equals it, nothing was
- * unfinished when it was read. */
+/* Items that were put and are neither done, lost nor thrown away.  Exact at some instant during the
+ * call: done never exceeds tail and both only grow, so if the tail that is read after `done` equals
+ * it, nothing was unfinished when it was read. */
 static inline uint64_t rmt_queue_unfinished(const struct rmt_queue *q)
 {
     uint64_t done = rmt_load64(&q->done);

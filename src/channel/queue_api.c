@@ -94,8 +94,8 @@ int ramet_queue_put(ramet_queue *queue, const void *data, size_t size, const ram
     return r < 0 ? r : put_parcel(self, queue, &parcel, wait);
 }
 
-/* A message may count only what its maker has open: so each is opened, which also tells whether it is
- * still there. */
+/* A message may count only what its maker has open: so each is opened, which also tells whether it
+ * is still there. */
 static int build_with_refs(struct rmt_self *self, const void *data, size_t size,
                            const ramet_ref *refs, size_t count, struct rmt_parcel *ret_parcel)
 {
@@ -167,7 +167,8 @@ ptrdiff_t ramet_queue_put_many(ramet_queue *queue, const ramet_bytes *items, siz
 
 /* ---- getting */
 
-static void fill_inline(ramet_item *item, const struct rmt_taken *taken, const struct rmt_cell *cell)
+static void fill_inline(ramet_item *item, const struct rmt_taken *taken,
+                        const struct rmt_cell *cell)
 {
     memcpy(item->bytes, cell->bytes, sizeof item->bytes);
     item->data = item->bytes;

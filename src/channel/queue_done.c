@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * queue_done.c: counting what has been worked off, and waiting until all has.  Every put makes an item
- * unfinished by its commit, since unfinished is tail - done; `done` grows under the get guard.
+ * queue_done.c: counting what has been worked off, and waiting until all has.  Every put makes an
+ * item unfinished by its commit, since unfinished is tail - done; `done` grows under the get guard.
  */
 #include "channel/queue.h"
 #include "channel/rest.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * queue_life.c: making and destroying queues, shutting them down, and taking back what a dead process
- * had got from one.  Everything here can be killed anywhere and done again by somebody else.
+ * queue_life.c: making and destroying queues, shutting them down, and taking back what a dead
+ * process had got from one.  Everything here can be killed anywhere and done again by somebody
+ * else.
  */
 #include "arena/kind.h"
 #include "channel/bell.h"
@@ -21,7 +22,8 @@ static uint64_t largest_ring(uint64_t max_items)
     return capacity;
 }
 
-/* Fills the queue in hold `hold`.  get_ring, which is set last, makes it one that destroy looks at. */
+/* Fills the queue in hold `hold`.  get_ring, which is set last, makes it one that destroy looks at.
+ */
 static int fill(struct rmt_self *self, uint64_t queue, uint64_t max_items)
 {
     struct rmt_queue *q = rmt_payload(queue);
@@ -91,16 +93,17 @@ int rmt_queue_open(struct rmt_self *self, const ramet_ref *ref, struct ramet_que
 void rmt_queue_free_ring(struct rmt_self *self, struct rmt_queue *q, int hold)
 {
     /* A putter may have died while it applied the record that closed this ring: then the record is
-     * applied again, into the ring, by whoever takes the put guard next.  That is us: after this, no record
-     * names the ring. */
+     * applied again, into the ring, by whoever takes the put guard next.  That is us: after this,
+     * no record names the ring. */
     if (rmt_guard_lock(self, &q->put) < 0)
         return; /* poisoned: nothing is freed any more */
     rmt_guard_unlock(self, &q->put);
     rmt_block_free(self, hold);
 }
 
-/* Under the get guard: takes the first message into the hold, or drops the first bytes, or takes a ring that
- * is used up.  0: the queue is empty, 1: the hold is to be freed, 2: the ring in it is, 3: go on. */
+/* Under the get guard: takes the first message into the hold, or drops the first bytes, or takes a
+ * ring that is used up.  0: the queue is empty, 1: the hold is to be freed, 2: the ring in it is,
+ * 3: go on. */
 static int drain_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q, int hold)
 {
     uint64_t head = rmt_load64_relaxed(&q->head);
@@ -209,8 +212,8 @@ static void lose_item(struct rmt_self *self, uint64_t dead_offset, int index)
     uint64_t count = message != 0 ? 1 : arg;
     uint64_t done = rmt_load64_relaxed(&q->done);
     uint64_t open = rmt_load64(&q->tail) - done;
-    uint64_t what_word = dead_offset + offsetof(struct rmt_thread, hold) +
-                         (uint64_t)index * sizeof(struct rmt_hold);
+    uint64_t what_word =
+        dead_offset + offsetof(struct rmt_thread, hold) + (uint64_t)index * sizeof(struct rmt_hold);
     rmt_redo(&q->get, 0, RMT_QUEUE_WORD(queue, lost), rmt_load64_relaxed(&q->lost) + count);
     rmt_redo(&q->get, 1, RMT_QUEUE_WORD(queue, done), done + (count < open ? count : open));
     rmt_redo(&q->get, 2, what_word, message != 0 ? message | RMT_HOLD_BLOCK : 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * rest.h: waiting at a bell: spin on the word that will change, then sleep on the bell.  The proof that no
- * wake is lost is in bell.h.
+ * rest.h: waiting at a bell: spin on the word that will change, then sleep on the bell.  The proof
+ * that no wake is lost is in bell.h.
  */
 #ifndef RMT_REST_H
 #define RMT_REST_H
@@ -13,7 +13,7 @@ struct rmt_rest { /* process-local: where and for what a call waits */
     const ramet_wait *wait;
     rmt_a32 *bell;
     uint64_t bell_offset;
-    const rmt_a64 *word;                /* what changes when the wait may be over */
+    const rmt_a64 *word;               /* what changes when the wait may be over */
     bool (*ready)(const void *object); /* whether it is over: true when in doubt */
     const void *object;
     struct rmt_waiter w;

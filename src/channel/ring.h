@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * ring.h: a segment of a queue's cells, in a block of its own, and what stands in a cell.  Who may touch
- * what is said in queue.h; this file knows only the arithmetic.
+ * ring.h: a segment of a queue's cells, in a block of its own, and what stands in a cell.  Who may
+ * touch what is said in queue.h; this file knows only the arithmetic.
  *
- * A segment holds the positions base <= p < end, at index (p - base) mod capacity.  It is reused round
- * and round until it is full and the queue may still grow; then it is closed (end is set, for ever) and the
- * positions from there on lie in `next`, whose base is that end.
+ * A segment holds the positions base <= p < end, at index (p - base) mod capacity.  It is reused
+ * round and round until it is full and the queue may still grow; then it is closed (end is set, for
+ * ever) and the positions from there on lie in `next`, whose base is that end.
  */
 #ifndef RMT_RING_H
 #define RMT_RING_H
@@ -17,8 +17,8 @@
 #define RMT_RING_LARGEST (1u << 15) /* cells: no segment is larger than 2 MiB */
 #define RMT_RING_OPEN UINT64_MAX
 
-/* One cache line.  Written under the put guard at positions that no getter reads yet (tail <= p); read under
- * the get guard (head <= p < tail). */
+/* One cache line.  Written under the put guard at positions that no getter reads yet (tail <= p);
+ * read under the get guard (head <= p < tail). */
 struct rmt_cell {
     uint32_t size;  /* of the inline bytes; 0 for a block */
     uint32_t block; /* 1: `of` holds the offset of a message; 0: bytes */
@@ -57,8 +57,8 @@ int rmt_ring_alloc(struct rmt_self *self, uint64_t capacity, int *ret_hold, uint
 /* The capacity of the first segment of a queue of at most `max_items` (0: any number). */
 uint64_t rmt_ring_first(uint64_t max_items);
 
-/* 0, or -ENOTRECOVERABLE: whether the segments from `first` to `last` are a chain in which the positions
- * from `head` to `tail` stand, each in a sound cell. */
+/* 0, or -ENOTRECOVERABLE: whether the segments from `first` to `last` are a chain in which the
+ * positions from `head` to `tail` stand, each in a sound cell. */
 int rmt_ring_check(uint64_t first, uint64_t last, uint64_t head, uint64_t tail);
 
 #endif

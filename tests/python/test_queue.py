@@ -567,9 +567,7 @@ def test_threads_share_an_object():
                 got.append(item)
 
     consumers = [threading.Thread(target=consume) for _ in range(3)]
-    producers = [
-        threading.Thread(target=fill, args=(q, name, 300)) for name in ("a", "b", "c")
-    ]
+    producers = [threading.Thread(target=fill, args=(q, name, 300)) for name in ("a", "b", "c")]
     for thread in consumers + producers:
         thread.start()
     for thread in producers:

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * queue.c: many putters and getters, first without and then with random SIGKILLs among them; afterwards
- * every item is accounted for: delivered exactly once, or counted as lost, or still in the queue.
+ * queue.c: many putters and getters, first without and then with random SIGKILLs among them;
+ * afterwards every item is accounted for: delivered exactly once, or counted as lost, or still in
+ * the queue.
  *
- * The ledger is plain memory that all share.  A putter draws an id, puts the item, notes that it did; a getter
- * notes the id, releases the item, notes that it did.  A kill between an act and its note makes
- * that one item uncertain, and the equations below say by how much.
+ * The ledger is plain memory that all share.  A putter draws an id, puts the item, notes that it
+ * did; a getter notes the id, releases the item, notes that it did.  A kill between an act and its
+ * note makes that one item uncertain, and the equations below say by how much.
  */
 #include "channel/queue.h"
 
@@ -137,7 +138,8 @@ static void account(uint64_t kills)
         put += ledger->put[i];
         got += ledger->got[i];
         released += ledger->released[i];
-        CHECK(!ledger->put[i] || ledger->got[i] || kills > 0); /* nothing is missing without a reason */
+        CHECK(!ledger->put[i] || ledger->got[i] ||
+              kills > 0); /* nothing is missing without a reason */
     }
     uint64_t tail = rmt_load64(&queue->shared->tail);
     uint64_t lost = ramet_queue_lost(queue);

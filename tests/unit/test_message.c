@@ -63,7 +63,7 @@ static void references(void)
     CHECK(rmt_queue_create(self, NULL, &a) == 0);
     CHECK(rmt_queue_create(self, NULL, &b) == 0);
     uint64_t refs[] = {a.offset, b.offset, a.offset};
-    struct iovec iov = {(void *)(uintptr_t) "abc", 3};
+    struct iovec iov = {(void *)(uintptr_t)"abc", 3};
     int hold;
     uint64_t offset;
     CHECK(rmt_message_build(self, &iov, 1, refs, 3, &hold, &offset) == 0);
@@ -117,7 +117,7 @@ static void half_made(void)
 
 static void damaged(void)
 {
-    struct iovec iov = {(void *)(uintptr_t) "abc", 3};
+    struct iovec iov = {(void *)(uintptr_t)"abc", 3};
     int hold;
     uint64_t offset;
     const uint8_t *data;
