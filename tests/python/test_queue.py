@@ -14,7 +14,6 @@ import time
 import weakref
 
 import pytest
-
 import ramet as mp
 from ramet import _ramet
 from ramet.queues import Empty, Full, JoinableQueue, Queue, ShutDown, SimpleQueue
