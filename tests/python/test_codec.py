@@ -8,16 +8,22 @@ import array
 import collections
 import copyreg
 import enum
+import errno
 import functools
 import gc
+import importlib.util
 import math
 import operator
 import os
 import pickle
 import random
 import struct
+import subprocess
 import sys
+import textwrap
 import threading
+import time
+import weakref
 from multiprocessing import reduction
 
 import pytest
@@ -871,12 +877,94 @@ def test_pickler_does_not_keep_what_it_pickled():
     assert finalised == [1]
 
 
+# --- no memory, no module
+
+SCARCE = [
+    [1, 2, "abc", 2**100, range(3)],
+    {f"k{i}": i for i in range(300)},
+    (lambda words: [words, words[:], set(words)])([f"w{i}" for i in range(100)]),
+    (lambda words: [*words, *words])([f"w{i}" for i in range(300)]),
+    list(range(1000)),
+    ["x" * 5000, b"y" * 6000, {"z": "é" * 5000}],
+    Plain(a=Buffered(bytearray(5000)), b="x" * 70_000),
+]
+
+
+@pytest.mark.parametrize("value", SCARCE, ids=lambda v: repr(v)[:30])
+def test_no_memory(value):
+    hooks = pytest.importorskip("_testcapi")
+    message, chunk = _ramet._encode(value), _ramet._encode_many([1, value, 3])
+    for operation, argument in (
+        (_ramet._encode, value),
+        (_ramet._decode, message),
+        (_ramet._encode_many, [1, value, 3]),
+        (_ramet._decode_many, chunk),
+    ):
+        refused = 0
+        for nth in range(60):
+            hooks.set_nomemory(nth, nth + 1)
+            try:
+                operation(argument)
+            except MemoryError:
+                refused += 1
+            finally:
+                hooks.remove_mem_hooks()
+            operation(argument)
+        assert refused > 0
+
+
+def test_each_module_object_has_its_own_state():
+    def load():
+        spec = importlib.util.spec_from_file_location(_ramet.__name__, _ramet.__file__)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert module is not _ramet
+        assert module._decode(module._encode([{1}, {"key": 2}])) == [{1}, {"key": 2}]
+        return weakref.ref(module), weakref.ref(module.PickleSink)
+
+    for _ in range(3):
+        refs = load()
+        gc.collect()
+        assert [ref() for ref in refs] == [None, None]
+    assert round_trip([{1}]) == [{1}]
+
+
+def test_subinterpreters():
+    script = """
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        from ramet import _ramet
+
+        value = [{1}, {"key": "x" * 5000}, 3]
+        message = _ramet._encode(value)
+        for _ in range(3):
+            inner = interpreters.create()
+            interpreters.run_string(inner, f'''if True:
+                from ramet import _ramet
+                value = {value!r}
+                assert _ramet._encode(value) == {message!r}
+                assert _ramet._decode({message!r}) == value
+                print("passed", flush=True)
+            ''')
+            interpreters.destroy(inner)
+        assert _ramet._decode(message) == value
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["passed"] * 3), done.stderr
+
+
 # --- what the module offers the other types
 
 
 def test_deadlines():
-    import time
-
     assert _ramet._deadline(None) == 2**63 - 1
     assert _ramet._deadline(0) == 0
     assert _ramet._deadline(-5) == 0
@@ -897,8 +985,6 @@ def test_deadlines():
 
 
 def test_errors():
-    import errno
-
     for code, kind in [
         (errno.ENOMEM, MemoryError),
         (errno.EINVAL, ValueError),
