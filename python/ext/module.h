@@ -36,6 +36,16 @@ enum rmt_py_type {
     RMT_PY_TYPE_QUEUE_SHUTDOWN,
     RMT_PY_TYPE_JOB,
     RMT_PY_TYPE_SHARED_POOL,
+    RMT_PY_TYPE_CONNECTION,
+    RMT_PY_TYPE_PARCEL,
+    RMT_PY_TYPE_OWNER_DIED_WARNING,
+    RMT_PY_TYPE_LOCK,
+    RMT_PY_TYPE_RLOCK,
+    RMT_PY_TYPE_SEMAPHORE,
+    RMT_PY_TYPE_EVENT,
+    RMT_PY_TYPE_CONDITION,
+    RMT_PY_TYPE_BARRIER,
+    RMT_PY_TYPE_BLOCK,
     RMT_PY_TYPE_COUNT,
 };
 
@@ -90,5 +100,14 @@ int rmt_py_add_process(PyObject *module);
 int rmt_py_add_pool(PyObject *module);
 int rmt_py_add_view(PyObject *module);
 int rmt_py_add_queue(PyObject *module);
+int rmt_py_add_connection(PyObject *module);
+int rmt_py_add_parcel(PyObject *module);
+int rmt_py_add_lock(PyObject *module);
+int rmt_py_add_rlock(PyObject *module);
+int rmt_py_add_semaphore(PyObject *module);
+int rmt_py_add_event(PyObject *module);
+int rmt_py_add_condition(PyObject *module);
+int rmt_py_add_barrier(PyObject *module);
+int rmt_py_add_block(PyObject *module);
 
 #endif
