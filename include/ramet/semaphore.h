@@ -27,7 +27,7 @@ typedef struct ramet_semaphore ramet_semaphore;
 typedef struct ramet_semaphore_options {
     size_t size;    /* sizeof(ramet_semaphore_options) */
     uint32_t value; /* permits at first */
-    uint32_t max;   /* never more than this, at least 1; RAMET_SEMAPHORE_MAX: not bounded */
+    uint32_t max;   /* never more than this; RAMET_SEMAPHORE_MAX: not bounded */
 } ramet_semaphore_options;
 
 /* `options` NULL: one permit, not bounded.  -EINVAL (value > max, max out of range), -ENOMEM, ...

@@ -76,7 +76,8 @@ int rmt_barrier_enter(struct rmt_barrier_wait *bw, struct rmt_self *self, struct
     int r = rmt_wait_start(&w, self, NULL);
     if (r < 0)
         return r;
-    *bw = (struct rmt_barrier_wait){.self = self, .b = b, .at = at, .hold = rmt_hold_find(self)};
+    *bw = (struct rmt_barrier_wait){
+        .self = self, .b = b, .at = at, .word = self->word, .hold = rmt_hold_find(self)};
     if (bw->hold < 0)
         return bw->hold;
     for (;;) {
@@ -121,6 +122,8 @@ int rmt_barrier_await(struct rmt_barrier_wait *bw, const ramet_wait *wait)
 {
     struct rmt_barrier *b = bw->b;
     struct rmt_waiter w;
+    if (bw->self->word != bw->word)
+        return -ECHILD;
     int r = rmt_wait_start(&w, bw->self, wait);
     if (r < 0)
         return r;
@@ -148,6 +151,8 @@ int rmt_barrier_await(struct rmt_barrier_wait *bw, const ramet_wait *wait)
 
 int rmt_barrier_finish(struct rmt_barrier_wait *bw, bool well)
 {
+    if (bw->self->word != bw->word)
+        return -ECHILD;
     int r = rmt_guard_lock(bw->self, &bw->b->guard);
     if (r < 0)
         return r;
@@ -162,6 +167,8 @@ int rmt_barrier_finish(struct rmt_barrier_wait *bw, bool well)
 
 int rmt_barrier_leave(struct rmt_barrier_wait *bw)
 {
+    if (bw->self->word != bw->word)
+        return -ECHILD;
     int r = rmt_guard_lock(bw->self, &bw->b->guard);
     if (r < 0)
         return r;

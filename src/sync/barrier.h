@@ -57,6 +57,7 @@ struct rmt_barrier_wait {
     struct rmt_self *self;
     struct rmt_barrier *b;
     uint64_t at;
+    uint64_t word; /* of the thread: another one in a child that a signal handler forked */
     int hold;
     uint32_t index;
 };
@@ -68,7 +69,8 @@ struct rmt_barrier_wait {
 int rmt_barrier_enter(struct rmt_barrier_wait *bw, struct rmt_self *self, struct rmt_barrier *b,
                       uint64_t at);
 
-/* 0: let go; -ECANCELED; -ETIMEDOUT: broken by this call; -EINTR: still in, call again or leave. */
+/* 0: let go; -ECANCELED; -ETIMEDOUT: broken by this call; -EINTR: still in, call again or leave;
+ * -ECHILD, here and below: a fork's child is not in it. */
 int rmt_barrier_await(struct rmt_barrier_wait *bw, const ramet_wait *wait);
 
 /* The action has run, well or not: lets the others go or breaks the barrier.  -ECANCELED: it was

@@ -92,7 +92,8 @@ int rmt_condition_begin(struct rmt_condition_wait *cw, struct rmt_self *self,
     rmt_redo(g, 4, rmt_hold_what(self, hold), at | RMT_HOLD_WAITER);
     rmt_commit(g, 5);
     rmt_guard_unlock(self, g);
-    *cw = (struct rmt_condition_wait){.self = self, .c = c, .at = at, .hold = hold};
+    *cw = (struct rmt_condition_wait){
+        .self = self, .c = c, .at = at, .word = self->word, .hold = hold};
     return 0;
 }
 
@@ -102,6 +103,8 @@ int rmt_condition_sleep(struct rmt_condition_wait *cw, const ramet_wait *wait)
     rmt_a64 *list_of = &self->thread->list_of;
     struct rmt_waiter w;
     int r = rmt_wait_start(&w, self, wait);
+    if (self->word != cw->word)
+        return -ECHILD;
     while (r >= 0 && rmt_load64(list_of) != 0) /* acquire: pairs with the release in rmt_replay */
         r = rmt_sleep_watching(&w, rmt_low32(list_of), (uint32_t)cw->at,
                                THREAD(self->offset, list_of));
@@ -112,6 +115,8 @@ int rmt_condition_leave(struct rmt_condition_wait *cw)
 {
     struct rmt_self *self = cw->self;
     struct rmt_condition *c = cw->c;
+    if (self->word != cw->word)
+        return -ECHILD;
     if (rmt_load64(&self->thread->list_of) == 0)
         return 1;
     int r = rmt_guard_lock(self, &c->guard);
@@ -132,6 +137,8 @@ int rmt_condition_end(struct rmt_condition_wait *cw, bool use)
     struct rmt_self *self = cw->self;
     struct rmt_condition *c = cw->c;
     uint64_t hold = rmt_hold_what(self, cw->hold), woken = 0;
+    if (self->word != cw->word)
+        return -ECHILD;
     int r = rmt_guard_lock(self, &c->guard);
     if (r < 0)
         return r;

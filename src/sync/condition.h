@@ -51,7 +51,8 @@ struct rmt_condition_wait {
     struct rmt_self *self;
     struct rmt_condition *c;
     uint64_t at;
-    int hold; /* the WAITER hold */
+    uint64_t word; /* of the thread: another one in a child that a signal handler forked */
+    int hold;      /* the WAITER hold */
 };
 
 /* Enters the list.  The caller holds the lock and gives it back after this.  -ENOSPC, -EDEADLK, ...
@@ -59,7 +60,8 @@ struct rmt_condition_wait {
 int rmt_condition_begin(struct rmt_condition_wait *cw, struct rmt_self *self,
                         struct rmt_condition *c, uint64_t at);
 
-/* Sleeps until notified: 0, or -ETIMEDOUT, -EINTR, still in the list: call again, or leave. */
+/* Sleeps until notified: 0, or -ETIMEDOUT, -EINTR, still in the list: call again, or leave.
+ * -ECHILD, here and below: a fork's child does not wait. */
 int rmt_condition_sleep(struct rmt_condition_wait *cw, const ramet_wait *wait);
 
 /* Leaves the list, before the lock is taken again: 1 if notified (now or before), 0 if not: then

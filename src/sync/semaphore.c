@@ -329,8 +329,8 @@ int ramet_semaphore_create(const ramet_semaphore_options *options, ramet_semapho
     struct rmt_object *object;
     if (!options)
         options = &defaults;
-    if (options->size != sizeof *options || options->max == 0 ||
-        options->max > RAMET_SEMAPHORE_MAX || options->value > options->max)
+    if (options->size != sizeof *options || options->max > RAMET_SEMAPHORE_MAX ||
+        options->value > options->max)
         return -EINVAL;
     int r = rmt_object_create(sizeof(ramet_semaphore), RAMET_KIND_SEMAPHORE,
                               sizeof(struct rmt_semaphore), init, options, &object);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * `_ramet.Event`.
+ */
+#include "sync_ext.h"
+
+#include "sync/event.h"
+
+#include <errno.h>
+
+typedef struct {
+    PyObject_HEAD ramet_event *event; /* never NULL outside the constructors and the deallocator */
+} EventObject;
+
+static PyObject *event_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                           PyObject *Py_UNUSED(kwargs))
+{
+    EventObject *self = (EventObject *)type->tp_alloc(type, 0);
+    int r;
+
+    if (!self)
+        return NULL;
+    r = ramet_event_create(NULL, &self->event);
+    if (r < 0) {
+        Py_DECREF(self);
+        return rmt_py_sync_error(r, "make an event");
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *event_from_ref(PyObject *cls, PyObject *bytes)
+{
+    PyTypeObject *type = (PyTypeObject *)cls;
+    EventObject *self;
+    ramet_ref ref;
+    int r;
+
+    if (rmt_py_ref_from(bytes, &ref) < 0 || !(self = (EventObject *)type->tp_alloc(type, 0)))
+        return NULL;
+    r = ramet_event_open(&ref, &self->event);
+    if (r < 0) {
+        Py_DECREF(self);
+        return rmt_py_sync_error(r, "open an event");
+    }
+    return (PyObject *)self;
+}
+
+static void event_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    ramet_event_close(((EventObject *)op)->event);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *event_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return rmt_py_reduce(op, ramet_event_ref(((EventObject *)op)->event), NULL);
+}
+
+static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(ramet_event_is_set(((EventObject *)op)->event));
+}
+
+static PyObject *event_set(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    int r = ramet_event_set(((EventObject *)op)->event);
+
+    if (r < 0)
+        return rmt_py_sync_error(r, "set an event");
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_clear(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    int r = ramet_event_clear(((EventObject *)op)->event);
+
+    if (r < 0)
+        return rmt_py_sync_error(r, "clear an event");
+    Py_RETURN_NONE;
+}
+
+static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
+{
+    ramet_wait wait = {.size = sizeof wait};
+    ramet_event *event = ((EventObject *)op)->event;
+    struct rmt_event *shared = rmt_event_of(event);
+    struct rmt_self *self;
+    PyObject *timeout;
+    uint64_t ticket;
+    int r;
+
+    if (rmt_py_one_arg("wait", "timeout", args, nargs, kwnames, &timeout) < 0 ||
+        rmt_py_deadline(timeout, &wait.deadline) < 0)
+        return NULL;
+    if (rmt_event_is_set(shared))
+        Py_RETURN_TRUE;
+    /* With the ticket of the start, no pulse is missed while a signal handler runs. */
+    ticket = rmt_event_ticket(shared);
+    do {
+        r = rmt_self(&self);
+        if (r < 0)
+            break;
+        Py_BEGIN_ALLOW_THREADS;
+        r = rmt_event_wait(self, shared, event->object.at, ticket, &wait);
+        Py_END_ALLOW_THREADS;
+        if (r == -EINTR && PyErr_CheckSignals() < 0)
+            return NULL;
+    } while (r == -EINTR);
+    if (r == 0)
+        Py_RETURN_TRUE;
+    if (r == -ETIMEDOUT)
+        Py_RETURN_FALSE;
+    return rmt_py_sync_error(r, "wait for an event");
+}
+
+PyDoc_STRVAR(is_set_doc, "is_set($self, /)\n--\n\nWhether the flag is set.");
+PyDoc_STRVAR(set_doc, "set($self, /)\n--\n\nSet the flag, and let go all who wait.");
+PyDoc_STRVAR(clear_doc, "clear($self, /)\n--\n\nTake the flag back.");
+PyDoc_STRVAR(wait_doc, "wait($self, /, timeout=None)\n--\n\n"
+                       "Wait until the flag is set: True, or False if it was not in time.");
+
+static PyMethodDef event_methods[] = {
+    {"is_set", event_is_set, METH_NOARGS, is_set_doc},
+    {"set", event_set, METH_NOARGS, set_doc},
+    {"clear", event_clear, METH_NOARGS, clear_doc},
+    {"wait", RMT_PY_FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"__reduce__", event_reduce, METH_NOARGS, NULL},
+    {"_from_ref", event_from_ref, METH_O | METH_CLASS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot event_slots[] = {
+    {Py_tp_doc, (void *)PyDoc_STR("The engine of ramet.synchronize.Event.")},
+    {Py_tp_new, (void *)event_new},
+    {Py_tp_dealloc, (void *)event_dealloc},
+    {Py_tp_methods, event_methods},
+    {0, NULL},
+};
+
+static PyType_Spec event_spec = {
+    .name = "ramet._ramet.Event",
+    .basicsize = sizeof(EventObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = event_slots,
+};
+
+int rmt_py_add_event(PyObject *module)
+{
+    return rmt_py_add_type(module, RMT_PY_TYPE_EVENT, &event_spec, NULL);
+}
