@@ -85,6 +85,13 @@ static void set_committed(const struct rmt_page_place *p, uint64_t pages, bool o
     }
 }
 
+/* Whether the machine cannot give so many pages.  Small needs are not worth the look. */
+static bool is_too_much(uint64_t pages)
+{
+    uint64_t need = pages * RMT_PAGE_SIZE;
+    return need >= LIMIT_CHECK_BYTES && need > rmt_os_available();
+}
+
 /* The caller owns the span.  Commits what is not; -ENOMEM with nothing changed that matters. */
 static int commit_span(const struct rmt_page_place *p, uint64_t pages)
 {
@@ -93,8 +100,7 @@ static int commit_span(const struct rmt_page_place *p, uint64_t pages)
         rmt_add64(&rmt_header()->warm, -warm);
         return 0;
     }
-    uint64_t need = (pages - warm) * RMT_PAGE_SIZE;
-    if (need >= LIMIT_CHECK_BYTES && need > rmt_os_available())
+    if (is_too_much(pages - warm))
         return -ENOMEM;
     uint64_t start = rmt_window_start(p->window) + p->index * RMT_PAGE_SIZE;
     int r = rmt_os_commit(rmt_local.fd, start, pages * RMT_PAGE_SIZE);
@@ -205,7 +211,8 @@ int rmt_span_alloc(struct rmt_self *self, uint64_t pages, uint32_t type, uint32_
         if (window >= rmt_load64(&rmt_header()->windows)) {
             if (window > 0 && !self->recovering) /* before growing: what the dead still hold */
                 (void)rmt_sweep(self);
-            r = rmt_page_window_init(self, window);
+            /* No page of a new window is warm: what it cannot give is not worth mapping it. */
+            r = is_too_much(pages) ? -ENOMEM : rmt_page_window_init(self, window);
         }
         if (r == 0)
             r = take_run(self, window, pages, span_word, hold, &offset);
