@@ -195,7 +195,8 @@ def stage_clang(session: Session) -> None:
 
 def stage_sanitizers(session: Session) -> None:
     cc = os.environ.get("CC", "cc")
-    probe = [*shlex.split(cc), "-fsanitize=address,undefined", "-x", "c", "-", "-o", "/dev/null"]
+    program = session.folder / "probe"  # a linker run by root may remove what it writes to
+    probe = [*shlex.split(cc), "-fsanitize=address,undefined", "-x", "c", "-", "-o", str(program)]
     if subprocess.run(probe, input="int main(void){}", text=True, capture_output=True).returncode:
         session.skip(
             f"sanitizers: {cc} has none: install the Debian packages libasan8 and libubsan1"

@@ -201,7 +201,8 @@ static void exec_self(void *arg)
     snprintf(fd, sizeof fd, "%d", fcntl(ramet_arena_fd(), F_DUPFD, 50));
     snprintf(text, sizeof text, "%lx:%lx:%x:%x", ref->arena, ref->offset, ref->kind,
              ref->generation);
-    execl("/proc/self/exe", "test_handle", fd, text, (char *)NULL);
+    char name[] = "test_handle", *argv[] = {name, fd, text, NULL};
+    execve("/proc/self/exe", argv, environ);
     _exit(127);
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Run a program and its children under valgrind, with pidfds that its emulation lacks.
+"""Run a program and its children under valgrind, with what its emulation lacks.
 
 Usage: run.py PRELOAD PROGRAM ARGUMENT...
 
-Serves pidfd_open for the library PRELOAD (see pidfd.c) until the program ends, and exits as it did.
+Serves pidfd_open for the library PRELOAD (see preload.c) until the program ends; exits as it did.
 An error that valgrind finds in any of the processes is exit code 99 of that process.
 """
 

@@ -7,7 +7,9 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,7 +20,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define PUBLIC __attribute__((visibility("default")))
+
 typedef long syscall_fn(long number, ...);
+typedef int execve_fn(const char *path, char *const argv[], char *const envp[]);
+typedef int spawn_fn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]);
 
 /* A connection to the server, whose abstract name is in the environment; or -1 with errno. */
 static int connect_to_server(void)
@@ -91,7 +98,7 @@ static long send_signal(int pidfd, int sig)
     return kill(pid, sig);
 }
 
-__attribute__((visibility("default"))) long syscall(long number, ...)
+PUBLIC long syscall(long number, ...)
 {
     long a[6];
     va_list arguments;
@@ -106,4 +113,32 @@ __attribute__((visibility("default"))) long syscall(long number, ...)
     syscall_fn *next;
     *(void **)&next = dlsym(RTLD_NEXT, "syscall");
     return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static const char *real_path(const char *path, char buffer[PATH_MAX])
+{
+    if (strcmp(path, "/proc/self/exe") != 0)
+        return path;
+    ssize_t n = readlink(path, buffer, PATH_MAX - 1);
+    if (n < 0)
+        return path;
+    buffer[n] = 0;
+    return buffer;
+}
+
+PUBLIC int execve(const char *path, char *const argv[], char *const envp[])
+{
+    char buffer[PATH_MAX];
+    execve_fn *next;
+    *(void **)&next = dlsym(RTLD_NEXT, "execve");
+    return next(real_path(path, buffer), argv, envp);
+}
+
+PUBLIC int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+    char buffer[PATH_MAX];
+    spawn_fn *next;
+    *(void **)&next = dlsym(RTLD_NEXT, "posix_spawn");
+    return next(pid, real_path(path, buffer), actions, attributes, argv, envp);
 }
