@@ -222,7 +222,7 @@ int rmt_sweep(struct rmt_self *self)
     uint64_t high = rmt_load64(&rmt_header()->members_high);
     for (uint32_t slot = 1; slot < high; slot++) {
         uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
-        if (slot_is_dead(slot, state)) {
+        if (slot != rmt_local.slot && slot_is_dead(slot, state)) {
             rmt_recover_slot(self, slot, state);
             found++;
         }
