@@ -51,7 +51,7 @@ PyDoc_STRVAR(parcel_doc, "Parcel(ref, /)\n--\n\n"
 
 static PyObject *parcel_new(PyTypeObject *type, PyObject *args, PyObject *kwds)
 {
-    static char *names[] = {"", NULL};
+    static char empty[] = "", *names[] = {empty, NULL}; /* CPython wants them not const */
     ParcelObject *parcel;
     struct rmt_self *self;
     const char *bytes;
