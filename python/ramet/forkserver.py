@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 from multiprocessing import util
 from subprocess import _args_from_interpreter_flags
@@ -118,13 +119,13 @@ class ForkServer:
         return bool(poll.poll(0))
 
     def _start(self, theirs: socket.socket) -> int:
-        preload, main_path = self._preload_modules, None
+        preload, main_path = list(self._preload_modules), None
         if "__main__" in preload:
             main_path = spawn.get_preparation_data("ignore").get("init_main_from_path")
         arena = _ramet.arena_fd()
         command = spawn.interpreter(
             "from ramet.forkserver_main import main; "
-            f"main({theirs.fileno()}, {arena}, {list(preload)!r}, {main_path!r})"
+            f"main({theirs.fileno()}, {arena}, {preload!r}, {main_path!r}, {sys.argv!r})"
         )
         # ^C at a terminal goes to all; the server is no part of what is to be interrupted, not even
         # while it starts. It unblocks the signal once it ignores it.

@@ -69,7 +69,13 @@ class Server:
         self.requests = requests
         self.selector = selectors.DefaultSelector()
         self.children: set[Child] = set()
-        self.old_sigint = signal.getsignal(signal.SIGINT)
+        # ^C is for those who do the work; and a child must stay a zombie until it is waited for,
+        # also where the program ignores its children.
+        self.old_handlers = {
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            signal.SIGCHLD: signal.signal(signal.SIGCHLD, signal.SIG_DFL),
+        }
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def serve(self) -> None:
         """Serve until the last client is gone."""
@@ -159,7 +165,8 @@ class Server:
         for child in self.children:
             util.close_fds(*child.fds())
         os.close(request.status)
-        signal.signal(signal.SIGINT, self.old_sigint)
+        for number, handler in self.old_handlers.items():
+            signal.signal(number, handler)
         _take_standard(request.stdout, 1)
         _take_standard(request.stderr, 2)
         resource_tracker.inherit(request.tracker)
@@ -216,15 +223,16 @@ def _preload(modules: list[str], main_path: str | None) -> None:
             __import__(name)
 
 
-def main(requests: int, arena: int, preload: list[str], main_path: str | None) -> NoReturn:
+def main(
+    requests: int, arena: int, preload: list[str], main_path: str | None, argv: list[str]
+) -> NoReturn:
     """Run the server, and exit."""
     for fd in (requests, arena):
         os.set_inheritable(fd, False)
     _ramet.attach(arena)
     os.close(arena)
     server = Server(socket.socket(fileno=requests))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    sys.argv = argv  # which a main module may look at when it is imported
     _preload(preload, main_path)
     util._close_stdin()
     util._flush_std_streams()

@@ -375,11 +375,22 @@ def use_lock(connection, lock):
         connection.send("used")
 
 
+def take_from(queue, connection):
+    connection.send(queue.get())
+
+
 def test_handle_lives_until_the_child_has_it(context):
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=use_lock, args=(sender, context.Lock()))
-    process.start()  # the only reference here is gone now
+    queue = context.Queue()
+    queue.put("still there")
+    process = context.Process(target=take_from, args=(queue, sender))
+    lock = context.Process(target=use_lock, args=(sender, context.Lock()))
+    del queue
+    process.start()  # now the only references here are gone
+    assert receiver.recv() == "still there"
+    lock.start()
     sender.close()
     assert receiver.recv() == "used"
     process.join()
-    assert process.exitcode == 0
+    lock.join()
+    assert (process.exitcode, lock.exitcode) == (0, 0)
