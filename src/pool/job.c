@@ -90,6 +90,23 @@ int rmt_pool_idle(struct rmt_self *self, uint64_t pool)
     return idle;
 }
 
+int rmt_pool_workers(struct rmt_self *self, uint64_t pool, uint64_t *pids, int room)
+{
+    struct rmt_pool *p = rmt_pool_at(pool);
+    int r = rmt_guard_lock(self, &p->guard);
+    if (r < 0)
+        return r;
+    int count = 0;
+    for (uint64_t at = rmt_load64_relaxed(&p->records); at != 0 && count < room;) {
+        const struct rmt_record *record = rmt_record_at(at);
+        if (rmt_load64_relaxed(&record->state) != RMT_RECORD_RETURNED)
+            pids[count++] = rmt_load64_relaxed(&record->pid);
+        at = rmt_load64_relaxed(&record->link);
+    }
+    rmt_guard_unlock(self, &p->guard);
+    return count;
+}
+
 /* ---- made and fed */
 
 int rmt_job_make(struct rmt_self *self, uint64_t pool, const struct rmt_job_options *options,
@@ -112,7 +129,8 @@ int rmt_job_make(struct rmt_self *self, uint64_t pool, const struct rmt_job_opti
     j->item_size = options->item_size;
     j->result_size = options->result_size;
     j->user = options->user;
-    rmt_store64_relaxed(&j->total, RMT_OPEN);
+    rmt_store64_relaxed(&j->published, options->given);
+    rmt_store64_relaxed(&j->total, options->given ? options->given : RMT_OPEN);
     rmt_store64_relaxed(&j->want, RMT_OPEN);
     rmt_block_at(job)->kind = RAMET_KIND_JOB; /* from here on destroy may read it */
     *ret_hold = hold;
@@ -129,7 +147,7 @@ int rmt_job_set_function(struct rmt_self *self, uint64_t job, int from)
     return r;
 }
 
-int rmt_job_feed(struct rmt_self *self, uint64_t job, int from, uint64_t count)
+int rmt_job_feed(struct rmt_self *self, uint64_t job, int from, uint64_t count, uint64_t floor)
 {
     struct rmt_job *j = rmt_job_at(job);
     struct rmt_pool *p = rmt_pool_at(j->pool);
@@ -139,14 +157,15 @@ int rmt_job_feed(struct rmt_self *self, uint64_t job, int from, uint64_t count)
     if (r < 0)
         return r;
     uint64_t published = rmt_load64_relaxed(&j->published);
-    uint64_t index = published / j->batch % j->slots;
+    uint64_t number = published / j->batch, slot = number % j->slots;
+    uint64_t old = rmt_load64_relaxed(&j->slot[slot]);
     bool queued = (rmt_load64_relaxed(&j->flags) & RMT_JOB_QUEUED) != 0;
-    if (rmt_load64_relaxed(&j->slot[index]) != 0) {
+    if (old != 0 && (number - j->slots + 1) * j->batch > floor) {
         r = -EAGAIN;
     } else {
-        rmt_redo(&p->guard, 0, rmt_word_in(job, offsetof(struct rmt_job, slot) + index * 8),
-                 packet);
-        rmt_redo(&p->guard, 1, rmt_hold_what(self, from), 0);
+        uint64_t word = rmt_word_in(job, offsetof(struct rmt_job, slot) + slot * 8);
+        rmt_redo(&p->guard, 0, word, packet);
+        rmt_redo(&p->guard, 1, rmt_hold_what(self, from), old ? old | RMT_HOLD_BLOCK : 0);
         rmt_redo(&p->guard, 2, JOB_WORD(job, published), published + count);
         rmt_commit(&p->guard, 3);
         r = 0;
@@ -156,6 +175,8 @@ int rmt_job_feed(struct rmt_self *self, uint64_t job, int from, uint64_t count)
         rmt_pool_wake_workers(self, j->pool, j->chunk ? (count + j->chunk - 1) / j->chunk : count);
     else
         rmt_store64(&self->thread->wakes, 0);
+    if (r == 0 && old != 0)
+        rmt_block_free(self, from);
     return r;
 }
 
@@ -276,13 +297,6 @@ static int free_word(struct rmt_self *self, struct rmt_guard *g, uint64_t word)
     if (block != 0)
         rmt_block_free(self, hold);
     return 0;
-}
-
-int rmt_job_release(struct rmt_self *self, uint64_t job, uint64_t index)
-{
-    struct rmt_job *j = rmt_job_at(job);
-    uint64_t word = rmt_word_in(job, offsetof(struct rmt_job, slot) + index % j->slots * 8);
-    return free_word(self, &rmt_pool_at(j->pool)->guard, word);
 }
 
 int rmt_job_finished(uint64_t job)

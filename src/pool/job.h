@@ -162,20 +162,25 @@ void rmt_pool_notify(struct rmt_self *self, uint64_t pool);
 /* 1 if no item is waiting, being worked on or still expected; 0 if some is. */
 int rmt_pool_idle(struct rmt_self *self, uint64_t pool);
 
+/* The pids of the workers that have joined and not left: how many, at most `room`. */
+int rmt_pool_workers(struct rmt_self *self, uint64_t pool, uint64_t *pids, int room);
+
 /* ---- a job, as its submitter has it (job.c).  A job is named by its block's offset; it stays
  * until the submitter drops it. */
 struct rmt_job_options {
     uint64_t chunk, batch, slots, item_size, result_size, user;
+    uint64_t given; /* items that need no packet, since the function has them; 0: the job is fed */
 };
 
-/* Makes a job with an open end, in one of the caller's holds: to be fed, then submitted. */
+/* Makes a job, with an open end unless its items are given, in one of the caller's holds. */
 int rmt_job_make(struct rmt_self *self, uint64_t pool, const struct rmt_job_options *options,
                  int *ret_hold, uint64_t *ret_job);
 /* Gives the message in hold `from` to the job, which is still held, as its function. */
 int rmt_job_set_function(struct rmt_self *self, uint64_t job, int from);
-/* Adds the packet in hold `from`: `count` items, `batch` of them except in the last packet.
- * -EAGAIN: the table is full, or the slot has not been given back by rmt_job_release. */
-int rmt_job_feed(struct rmt_self *self, uint64_t job, int from, uint64_t count);
+/* Adds the packet in hold `from`: `count` items, `batch` of them except in the last packet.  All
+ * items below `floor` are finished, so that the slots of their packets can be used again.  -EAGAIN:
+ * the table is full. */
+int rmt_job_feed(struct rmt_self *self, uint64_t job, int from, uint64_t count, uint64_t floor);
 /* No more will come. */
 int rmt_job_end(struct rmt_self *self, uint64_t job);
 /* Puts the job that is in hold `hold` at the end of the pool's queue. */
@@ -183,8 +188,6 @@ int rmt_job_submit(struct rmt_self *self, uint64_t job, int hold);
 /* Takes all results there are: in the caller's hold, a chain through rmt_block.next, newest first,
  * to be freed with rmt_block_free.  0, or -EAGAIN if there are none. */
 int rmt_job_take(struct rmt_self *self, uint64_t job, int *ret_hold, uint64_t *ret_first);
-/* Frees packet `index`, all of whose items are finished. */
-int rmt_job_release(struct rmt_self *self, uint64_t job, uint64_t index);
 /* Nothing of it is begun any more; what runs, runs to its end. */
 int rmt_job_cancel(struct rmt_self *self, uint64_t job);
 /* The submitter has no more use for it: freed now, or by the worker that finishes its last range.
