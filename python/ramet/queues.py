@@ -6,6 +6,9 @@ no semaphore. `put()` serialises at once and raises there; what was put is in th
 returns; `qsize()`, `empty()` and `full()` are exact; order is first in, first out; and a process
 that is killed takes no more with it than what it had got (`Queue.lost` counts that).
 
+A subclass that overrides a hook of the feeder thread (`_feed`, `_on_queue_feeder_error`, ...) wants
+that thread: it gets the standard library's queue, made of our locks.
+
 Beyond the standard library's interface: `put_many()` and `get_many()`, iteration, and `shutdown()`
 with `ShutDown`, as `queue.Queue` has them from Python 3.13 on.
 """
@@ -13,12 +16,33 @@ with `ShutDown`, as `queue.Queue` has them from Python 3.13 on.
 import io
 import multiprocessing.queues as _std
 from queue import Empty, Full
+from types import FunctionType
 from typing import Any
 
 from . import _ramet
 from ._ramet import ShutDown
 
 __all__ = ["Empty", "Full", "JoinableQueue", "Queue", "ShutDown", "SimpleQueue"]
+
+
+_FEEDER_HOOKS = frozenset(
+    ["_feed", "_finalize_close", "_finalize_join", "_on_queue_feeder_error", "_start_thread"]
+)
+
+
+def _use_feeder(cls: type) -> None:
+    """Give the class the methods and the attributes of the standard library's queue.
+
+    Those that follow are found in `Queue`, which passes them on.
+    """
+    own = {"__init__", "__getstate__", "__setstate__", *vars(cls)}
+    cls._feeder = std = next(base for base in cls.__mro__ if base.__module__ == _std.__name__)
+    for base in std.__mro__[:-1]:
+        for name, value in vars(base).items():
+            if isinstance(value, FunctionType) and name not in own:
+                setattr(cls, name, value)
+    for name in ("_closed", "_maxsize", "_reader", "_writer"):
+        setattr(cls, name, None)  # plain attributes, not our properties
 
 
 class _End:
@@ -41,15 +65,30 @@ class _End:
 class Queue(_ramet.Queue, _std.Queue):
     """A first in, first out queue between processes, bounded if `maxsize` is positive."""
 
+    _feeder: Any = None  # the standard library's class, where a subclass wants its engine
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not _FEEDER_HOOKS.isdisjoint(vars(cls)):
+            _use_feeder(cls)
+
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
-        self._create(maxsize)
+        if self._feeder:
+            from .context import _default_context
+
+            self._feeder.__init__(self, maxsize, ctx=ctx or _default_context.get_context())
+        else:
+            self._create(maxsize)
 
     def __getstate__(self) -> Any:
-        return (self._ref(),)
+        return self._feeder.__getstate__(self) if self._feeder else (self._ref(),)
 
     def __setstate__(self, state: Any) -> None:
-        (ref,) = state
-        self._open(ref)
+        if self._feeder:
+            self._feeder.__setstate__(self, state)
+        else:
+            (ref,) = state
+            self._open(ref)
 
     @property
     def _reader(self) -> _End:

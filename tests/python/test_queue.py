@@ -350,6 +350,34 @@ def test_subclass_with_attributes():
     assert weakref.ref(got)() is got
 
 
+class Quiet(Queue):
+    """A user's subclass that takes part in the standard library's feeder thread."""
+
+    errors = ()
+
+    @staticmethod
+    def _on_queue_feeder_error(error, obj):
+        Quiet.errors += (type(error),)
+
+
+class QuietWithArguments(Quiet):
+    def __init__(self, tag):
+        super().__init__(2, ctx=mp.get_context())
+        self.tag = tag
+
+
+@pytest.mark.parametrize("make", [Quiet, lambda: QuietWithArguments("tag")])
+def test_subclass_with_a_hook_of_the_feeder_thread(make):
+    Quiet.errors = ()
+    q = make()
+    q.put(Unpicklable())  # does not raise: the thread does
+    q.put("after it")
+    assert q.get() == "after it"
+    assert Quiet.errors == (AttributeError,)
+    q.close()
+    q.join_thread()
+
+
 # ---- large buffers
 
 
