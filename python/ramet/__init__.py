@@ -11,6 +11,7 @@ behind; and `put()` serialises what it is given at once, in the caller.
 """
 
 from . import context as _context
+from ._ramet import OwnerDiedWarning
 
 _default = _context._default_context
 
@@ -63,6 +64,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "OwnerDiedWarning",
     "Pipe",
     "Pool",
     "Process",
