@@ -21,7 +21,7 @@
 /* Zeroed words in the arena, for the rest of the program. */
 static inline rmt_a64 *words(size_t count)
 {
-    ramet_data *data;
+    static ramet_data *data;
     OK(ramet_data_create(count * sizeof(rmt_a64), &data));
     return ramet_data_address(data);
 }
