@@ -28,7 +28,8 @@ import sys
 from collections.abc import Callable
 from multiprocessing import util
 
-from . import context, parent_death, process
+from . import context, process
+from .pidfd import ended
 from .popen_fork import exit_code
 
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
@@ -227,7 +228,7 @@ def run(
         prepare(pickle.load(from_parent))
         process_obj = pickle.load(from_parent)
     except BaseException as error:
-        if parent_death.is_gone(parent_sentinel):
+        if ended(parent_sentinel):
             return 1
         return _failed(fd, current.name, error, token)
     finally:

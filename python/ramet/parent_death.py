@@ -8,7 +8,6 @@ parent's pidfd. SIGKILL, since nobody is left who would notice that a gentler si
 """
 
 import os
-import select
 import signal
 import threading
 
@@ -36,10 +35,3 @@ def tie(how: int, parent_pid: int, parent_sentinel: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
     elif how == BY_WATCH:
         _ramet.watch_parent(os.dup(parent_sentinel), signal.SIGKILL)
-
-
-def is_gone(sentinel: int) -> bool:
-    """Whether the process of a pidfd is gone."""
-    poll = select.poll()
-    poll.register(sentinel, select.POLLIN)
-    return bool(poll.poll(0))

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from multiprocessing import util
 
 from . import _ramet, parent_death
+from .pidfd import ended
 
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
 if TYPE_CHECKING:
@@ -62,15 +63,6 @@ def run_child(function: Callable[[], int]) -> NoReturn:
                 atexit._run_exitfuncs()
         finally:
             os._exit(code & 0xFF)
-
-
-def _is_gone(sentinel: int, timeout: float | None) -> bool:
-    """Whether a child ends within the time."""
-    # Late, since it draws in a third of all the modules that a fresh child would import, and no
-    # child needs it to begin.
-    from multiprocessing.connection import wait
-
-    return bool(wait([sentinel], timeout))
 
 
 class Popen(_std.Popen):
@@ -129,7 +121,7 @@ class Popen(_std.Popen):
             info = os.waitid(os.P_PIDFD, self.sentinel, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             # Somebody waited for it: another thread of ours, which has noted the code, or not.
-            if self.returncode is None and parent_death.is_gone(self.sentinel):
+            if self.returncode is None and ended(self.sentinel):
                 return UNKNOWN_EXIT
             return self.returncode
         if info is None:
@@ -145,7 +137,7 @@ class Popen(_std.Popen):
         """The exit code, or None; waits for it unless `flag` is os.WNOHANG."""
         if self.returncode is None and os.getpid() == self._owner:
             if flag != os.WNOHANG:
-                _is_gone(self.sentinel, None)
+                ended(self.sentinel, None)
             code = self._status()
             if code is not None:
                 # In this order: threads may come here at once, and each must find either a child to
@@ -158,7 +150,7 @@ class Popen(_std.Popen):
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit code, once the child is gone; None if it is not after `timeout` seconds."""
-        if self.returncode is None and _is_gone(self.sentinel, timeout):
+        if self.returncode is None and ended(self.sentinel, timeout):
             self.poll()
         return self.returncode
 

@@ -12,6 +12,7 @@ from multiprocessing import util
 from typing import Any
 
 from . import _ramet, bootstrap, forkserver, parent_death, popen_fork, resource_tracker, spawn
+from .pidfd import ended
 from .popen_spawn import Bootstrapped
 
 __all__ = ["Popen"]
@@ -75,7 +76,7 @@ class Popen(Bootstrapped):
         self.finalizer = util.Finalize(self, util.close_fds, fds)
 
     def _status(self) -> int | None:
-        if not parent_death.is_gone(self.sentinel):
+        if not ended(self.sentinel):
             return None
         # The server tells as soon as it sees what we have seen. Only looked at, not taken, so that
         # several threads may come here at once.
