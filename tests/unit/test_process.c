@@ -90,6 +90,7 @@ static int task_bump(const void *arg, size_t size)
         *n += 1;
         OK(ramet_lock_release(lock));
     }
+    ramet_lock_close(lock);
     return 0;
 }
 
