@@ -240,13 +240,14 @@ static PyObject *queue_join(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (rmt_py_queue_check(o) < 0)
         return NULL;
     for (;;) {
+        ramet_wait wait = rmt_py_queue_wait(RAMET_FOREVER);
         int r;
         Py_BEGIN_ALLOW_THREADS;
-        r = ramet_queue_join(&o->queue, NULL);
+        r = ramet_queue_join(&o->queue, &wait);
         Py_END_ALLOW_THREADS;
         if (r == 0)
             Py_RETURN_NONE;
-        if (r != -EINTR)
+        if (r != -EINTR && r != -ETIMEDOUT)
             return rmt_py_error(r, "wait for unfinished tasks");
         if (PyErr_CheckSignals())
             return NULL;

@@ -26,6 +26,17 @@ struct rmt_py_queue {
 /* A wait with a deadline in the past: for what is tried with the GIL held. */
 extern const ramet_wait rmt_py_at_once;
 
+/* A sleep ends at the deadline, or after a while to look for signals: one that was delivered
+ * between the release of the GIL and the sleep does not interrupt it. -ETIMEDOUT before the
+ * deadline means that. */
+#define RMT_PY_QUEUE_SLICE 2000000000 /* ns */
+static inline ramet_wait rmt_py_queue_wait(int64_t deadline)
+{
+    int64_t slice = ramet_now() + RMT_PY_QUEUE_SLICE;
+    return (ramet_wait){.size = sizeof(ramet_wait),
+                        .deadline = slice < deadline ? slice : deadline};
+}
+
 /* Sorts positional and keyword arguments into `values` (NULL where not given). 0, or -1 with
  * TypeError. */
 int rmt_py_parse(const char *function, const char *const *names, int count, int required,

@@ -17,10 +17,12 @@ static int take(struct rmt_py_queue *o, struct rmt_cell *cells, size_t max, int6
         if (r == 0)
             r = rmt_queue_get(self, &o->queue, cells, max, &rmt_py_at_once, ret_taken);
         if (r == -ETIMEDOUT && deadline != 0) {
-            ramet_wait wait = {.size = sizeof wait, .deadline = deadline};
+            ramet_wait wait = rmt_py_queue_wait(deadline);
             Py_BEGIN_ALLOW_THREADS;
             r = rmt_queue_get(self, &o->queue, cells, max, &wait, ret_taken);
             Py_END_ALLOW_THREADS;
+            if (r == -ETIMEDOUT && wait.deadline < deadline)
+                r = -EINTR;
         }
         if (r == 0) {
             *ret_self = self;

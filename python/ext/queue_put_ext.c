@@ -25,10 +25,12 @@ static ptrdiff_t put_parcels(struct rmt_py_queue *o, struct rmt_self **self,
         ptrdiff_t n =
             rmt_queue_put(*self, &o->queue, parcels + done, count - done, &rmt_py_at_once);
         if (n == -ETIMEDOUT && deadline != 0) {
-            ramet_wait wait = {.size = sizeof wait, .deadline = deadline};
+            ramet_wait wait = rmt_py_queue_wait(deadline);
             Py_BEGIN_ALLOW_THREADS;
             n = rmt_queue_put(*self, &o->queue, parcels + done, count - done, &wait);
             Py_END_ALLOW_THREADS;
+            if (n == -ETIMEDOUT && wait.deadline < deadline)
+                n = -EINTR;
         }
         if (n > 0) {
             done += (size_t)n;
