@@ -230,6 +230,19 @@ int rmt_sweep(struct rmt_self *self)
     return found;
 }
 
+void rmt_sweep_thorough(struct rmt_self *self)
+{
+    rmt_sweep(self);
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        uint64_t word = rmt_word((uint32_t)(state >> 32), 0, slot);
+        if (slot != rmt_local.slot && rmt_member_state_of(state) == RMT_MEMBER_LIVE &&
+            rmt_dead_thorough(word))
+            rmt_recover_slot(self, slot, state);
+    }
+}
+
 int ramet_sweep(void)
 {
     struct rmt_self *self;

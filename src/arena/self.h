@@ -81,6 +81,9 @@ int rmt_dead(uint64_t word);
  * one. Not while holding a guard. */
 void rmt_recover(struct rmt_self *self, uint64_t word);
 
+/* As ramet_sweep(), and finds those that left by exec, too, which costs some 100 us a member. */
+void rmt_sweep_thorough(struct rmt_self *self);
+
 /* Sets the poison: everybody's next call fails. */
 void rmt_poison(const char *why);
 
