@@ -5,38 +5,46 @@
  *
  * Three blocks.  The *core* holds the two ways (one, if the pipe is not duplex) with their rings.
  * Each of the two *ends* is an object of its own, which handles and messages count, and owns one
- * count on the core. So "nobody has this end any more", be it by closing or by dying, is the
+ * count on the core.  So "nobody has this end any more", be it by closing or by dying, is the
  * arena's own last count: end_destroy() then marks the ways and wakes the other side.
  *
- * A way.  Bytes at positions head <= p < tail of the ring are published; positions only grow, in
- * steps of 8, so that bit 0 of each is free to say that the side that moves it is gone: tail &
- * CLOSED: nobody will send (end of file once head reaches tail); head & CLOSED: nobody will receive
- * (EPIPE). At head lies an entry: a header word {tag, block flag, size}, then the message itself
- * padded to 8, or, for a block, its offset and its size.  Entries wrap around the end of the ring;
- * a word never does.
+ * A way.  Bytes at positions head <= p < tail of the ring are published.  Positions only grow, in
+ * steps of 8, so that bit 0 of each is free to say that the side which moves it is gone:
+ *
+ * - tail & CLOSED: nobody will send; end of file once head reaches tail;
+ * - head & CLOSED: nobody will receive; EPIPE.
+ *
+ * At head lies an entry: a header word {tag, block flag, size}, then the message itself padded to
+ * 8, or, for a block, its offset and its size.  Entries wrap around the end of the ring; a word
+ * never does.
  *
  * Put, under the put guard: write the entry beyond tail; store tail, the commit.  A message in a
  * block leaves the sender's hold in the same commit.  Take, under the take guard: copy the entry
  * out; store head, the commit.  A block enters the receiver's hold in the same commit.  The two
- * sides share no guard. Payloads of up to RMT_PIPE_INLINE bytes are thus copied inside a guard.  It
- * cannot be otherwise in a ring of bytes (the place is known only inside, and is another's as soon
- * as head moves), so the limit is small: 2 KiB are some 30 ns of copying, the size of the rest of
- * the critical section, and above it a block costs no more than the copies
- * (docs/decisions/006-pipe.md).
+ * sides share no guard.
  *
- * The doorbell makes the receiver's descriptor readable.  Invariants, with the word `bell` = 2 *
- * bound + sure, changed only under the put guard: (1) at most `bound` bytes of the bell are in the
- * receiver's socket; (2) if sure, at least one is; (3) if the way is not empty, sure. It follows
- * that a message is never there without the descriptor being readable.  A pipe is born with one
- * byte in each socket (bell = 3), so that nobody has to ring; only once the receiver has asked for
- * its descriptor
- * (`polled`, for good) does whoever finds the way empty take the bytes out: {sure = 0; recv; bell =
- * 0}, under the put guard, so that no sender is between its ring and its commit.  A sender that
- * finds sure = 0 rings before it publishes: {bound + 1; send; sure = 1}.  Each of these sequences
- * may end anywhere: (1) to (3) hold after each step. These are system calls inside a guard, against
- * the rule in guard.h, and on purpose: they never block, they come only when a polled way becomes
- * or stops to be empty, and without exclusion between "take the last byte out" and "ring, then
- * publish" (3) cannot be kept by anybody, because who receives cannot ring itself.
+ * Payloads of up to RMT_PIPE_INLINE bytes are thus copied inside a guard.  It cannot be otherwise
+ * in a ring of bytes (the place is known only inside, and is another's as soon as head moves), so
+ * the limit is small: 4 KiB take some 60 ns on each side.  See docs/decisions/008-pipe.md.
+ *
+ * The doorbell makes the receiver's descriptor readable.  The word `bell` = 2 * bound + sure is
+ * changed only under the put guard, and at every instant:
+ *
+ * - (1) at most `bound` bytes of the bell are in the receiver's socket;
+ * - (2) if sure, at least one is;
+ * - (3) if the way is not empty, sure.
+ *
+ * It follows that a message is never there without the descriptor being readable.  A pipe is born
+ * with one byte in each socket (bell = 3), so that nobody has to ring.  Only once the receiver has
+ * asked for its descriptor (`polled`, for good) does whoever finds the way empty take the bytes
+ * out: {sure = 0; recv; bell = 0}, under the put guard, so that no sender is between its ring and
+ * its commit.  A sender that finds sure = 0 rings before it publishes: {bound + 1; send; sure = 1}.
+ * Each of these sequences may end anywhere.
+ *
+ * These are system calls inside a guard, against the rule in guard.h, and on purpose: they never
+ * block, they come only when a polled way becomes or stops to be empty, and without exclusion
+ * between "take the last byte out" and "ring, then publish" nobody can keep (3), because who
+ * receives cannot ring itself.
  */
 #ifndef RMT_PIPE_H
 #define RMT_PIPE_H
@@ -49,9 +57,8 @@
 
 #define RMT_PIPE_CLOSED 1ull
 #define RMT_PIPE_POSITION (~7ull)
-#define RMT_PIPE_INLINE 2048u /* bytes: longer messages go in blocks */
-#define RMT_PIPE_BYTES                                                                             \
-    64640u /* of a ring by default: core and both rings fill two pages of the arena */
+#define RMT_PIPE_INLINE 4096u /* bytes: longer messages go in blocks */
+#define RMT_PIPE_BYTES 64640u /* of a ring by default: core and rings fill whole pages */
 #define RMT_PIPE_BYTES_MIN 512u
 #define RMT_PIPE_BYTES_MAX (64u << 20)
 #define RMT_PIPE_BLOCKS 16u /* bytes in blocks that may wait, in rings */

@@ -13,8 +13,9 @@
 
 #define WORD 8u
 #define ENTRY_OF_BLOCK (3 * WORD) /* header, offset, size */
-#define SLICE_THOROUGH 100000000  /* ns: sleeps of this length are followed by a sweep for deaths  \
-                                   */
+#define SLICE_THOROUGH                                                                             \
+    100000000 /* ns: sleeps of this length are followed by a sweep for deaths                      \
+               */
 
 static uint64_t padded(uint64_t size)
 {
@@ -331,10 +332,15 @@ int rmt_pipe_peek(struct rmt_self *self, ramet_end *end, size_t *ret_size)
 
 /* ---- waiting */
 
-/* After a sleep that brought nothing: recovers what is dead, so that the end of it shows. */
+/* After a sleep that brought nothing: recovers what is dead, so that the end of it shows.  A pipe
+ * that is hung up while its other side counts as open is one whose other side is dying, has called
+ * exec, or is on its way into a process. */
 static void look_for_the_dead(const ramet_end *end, const struct rmt_waiter *w)
 {
-    if ((end->fd >= 0 && rmt_doorbell_hung_up(end->fd)) || w->slice >= SLICE_THOROUGH)
+    bool hung_up = end->fd >= 0 && rmt_doorbell_hung_up(end->fd);
+    if (hung_up && w->slice >= SLICE_THOROUGH)
+        rmt_sweep_thorough(w->self);
+    else if (hung_up || w->slice >= SLICE_THOROUGH)
         ramet_sweep();
 }
 
