@@ -22,7 +22,7 @@ from multiprocessing import util
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
 from typing import Any
 
-from .pool_imap import TABLE, IMapIterator, IMapUnorderedIterator
+from .pool_imap import IMapIterator, IMapUnorderedIterator
 from .pool_results import ApplyResult, MapResult
 from .pool_workers import PoolTerminated, WorkerDied, Workers
 
@@ -207,8 +207,7 @@ class Pool(_std.Pool):
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        job = self._workers.shared.stream(func, False, chunksize, chunksize, TABLE)
-        return kind(self._workers, job, iterable, chunksize)
+        return kind(self._workers, func, iterable, chunksize)
 
     # ---- the end
 
