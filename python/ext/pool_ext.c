@@ -231,41 +231,65 @@ static PyObject *caught(void)
 #endif
 }
 
-/* A result on its way to the caller: values go into the list where there is one, else they come as
- * (index, True, value); what failed always comes, as (index, False, error) or (index, None, pid).
- */
+/* Results on their way to the caller: values go into the list where there is one, else they come as
+ * (index of the first, True, list of values); what failed always comes, as (index, False, error) or
+ * (index, None, pid). */
 struct sink {
     PyObject *into; /* list or NULL */
     PyObject *out;  /* list of tuples */
+    PyObject *run;  /* list of values of consecutive items, or NULL */
+    uint64_t run_first;
 };
 
 static int put(struct sink *sink, uint64_t index, PyObject *how, PyObject *value) /* steals value */
 {
-    PyObject *entry;
+    PyObject *entry = value ? Py_BuildValue("(KON)", (unsigned long long)index, how, value) : NULL;
+    int r = entry ? PyList_Append(sink->out, entry) : -1;
+    Py_XDECREF(entry);
+    return r;
+}
+
+static int end_run(struct sink *sink)
+{
+    PyObject *run = sink->run;
+    sink->run = NULL;
+    return run ? put(sink, sink->run_first, Py_True, run) : 0;
+}
+
+static int put_value(struct sink *sink, uint64_t index, PyObject *value) /* steals value */
+{
     int r;
-    if (!value)
-        return -1;
-    if (sink->into && how == Py_True) {
+    if (sink->into) {
         if (index < (uint64_t)PyList_GET_SIZE(sink->into))
             return PyList_SetItem(sink->into, (Py_ssize_t)index, value);
         Py_DECREF(value);
         PyErr_SetString(PyExc_IndexError, "a pool's result has no place");
         return -1;
     }
-    entry = Py_BuildValue("(KON)", (unsigned long long)index, how, value);
-    r = entry ? PyList_Append(sink->out, entry) : -1;
-    Py_XDECREF(entry);
+    if (!sink->run) {
+        sink->run = PyList_New(0);
+        sink->run_first = index;
+    }
+    r = sink->run ? PyList_Append(sink->run, value) : -1;
+    Py_DECREF(value);
     return r;
 }
 
 /* Puts what was decoded; NULL is an exception, which becomes the item's failure. */
-static int put_decoded(struct sink *sink, uint64_t index, PyObject *how, PyObject *value)
+static int put_decoded(struct sink *sink, uint64_t index, bool value, PyObject *decoded)
 {
-    if (value)
-        return put(sink, index, how, value);
-    if (!PyErr_ExceptionMatches(PyExc_Exception))
+    if (decoded && value)
+        return put_value(sink, index, decoded);
+    if (!decoded) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return -1;
+        decoded = caught();
+    }
+    if (end_run(sink) < 0) {
+        Py_XDECREF(decoded);
         return -1;
-    return put(sink, index, Py_False, caught());
+    }
+    return put(sink, index, Py_False, decoded);
 }
 
 static int put_pack(struct rmt_py_state *st, struct sink *sink, uint64_t block, uint64_t first)
@@ -281,7 +305,7 @@ static int put_pack(struct rmt_py_state *st, struct sink *sink, uint64_t block, 
             PyErr_SetString(PyExc_RuntimeError, "a pool's results are fewer than they should be");
             return -1;
         }
-        if (put_decoded(sink, first + i, Py_True, value) < 0)
+        if (put_decoded(sink, first + i, true, value) < 0)
             return -1;
     }
     return 0;
@@ -303,16 +327,16 @@ static int put_block(struct rmt_py_state *st, struct sink *sink, uint64_t block)
         rmt_py_error(r, "read a pool's result");
         return -1;
     }
-    return put_decoded(sink, first, kind == RMT_RESULT_VALUE ? Py_True : Py_False,
+    return put_decoded(sink, first, kind == RMT_RESULT_VALUE,
                        rmt_decode(st, data, size, NULL, NULL));
 }
 
 PyDoc_STRVAR(
     job_take_doc,
     "take(into=None)\n--\n\n"
-    "Take the results that there are: a list of (index, True, value), (index, False,\n"
-    "exception) and (index, None, pid of the worker that died). With a list, values are put\n"
-    "there, each under its index, and only the rest is returned.");
+    "Take the results that there are: a list of (index of the first, True, list of values),\n"
+    "(index, False, exception) and (index, None, pid of the worker that died). With a list,\n"
+    "values are put there, each under its index, and only the rest is returned.");
 
 static PyObject *job_take(PyObject *op, PyTypeObject *defining, PyObject *const *args,
                           Py_ssize_t nargs, PyObject *Py_UNUSED(kwnames))
@@ -337,8 +361,9 @@ static PyObject *job_take(PyObject *op, PyTypeObject *defining, PyObject *const 
         return rmt_py_error(r, "take the results of a job");
     }
     for (; r == 0 && at != 0; at = rmt_load64(&rmt_block_at(at)->next))
-        r = put_block(st, &sink, at);
+        r = put_block(st, &sink, at) < 0 ? -1 : end_run(&sink);
     rmt_block_free(self, hold);
+    Py_XDECREF(sink.run);
     if (r < 0)
         Py_CLEAR(sink.out);
     return sink.out;

@@ -60,12 +60,14 @@ class _Stream:
         self.ended = False  # nothing more will be fed
         self.thread: threading.Thread | None = None
         # The output side
-        self.there: dict[int, tuple[Any, Any]] = {}  # by position; by arrival if not ordered
+        # Pieces (how, values) by the position of their first; by arrival if not ordered
+        self.there: dict[int, tuple[Any, list[Any]]] = {}
+        self.key = 0  # of the next one
         self.arrived = 0
         self.used = 0  # positions that the user has had
         self.taken = 0  # items of which the result was taken from the job
         self.floor = 0  # all items below are finished
-        self.beyond: set[int] = set()  # and these, above it
+        self.beyond: dict[int, int] = {}  # and these, above it: how many from there
         self.abandoned = False  # nobody wants the results
 
     # ---- input
@@ -88,7 +90,7 @@ class _Stream:
         return tuple(items)
 
     def _put_error(self, error: BaseException) -> None:
-        self._deliver(self.fed + len(self.skips), False, error)
+        self._deliver(self.fed + len(self.skips), False, [error])
         self.skips.append(self.fed)
 
     def _feed(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -149,26 +151,33 @@ class _Stream:
 
     # ---- output
 
-    def _deliver(self, position: int, how: Any, value: Any) -> None:
-        self.there[position if self.ordered else self.arrived] = how, value
+    def _deliver(self, position: int, how: Any, values: list[Any]) -> None:
+        self.there[position if self.ordered else self.arrived] = how, values
         self.arrived += 1
 
     def collect(self) -> None:
         """Take the results that are there."""
         for index, how, value in self.job.take():
-            self.taken += 1
-            if index == self.floor:
-                self.floor += 1
-                while self.floor in self.beyond:
-                    self.beyond.remove(self.floor)
-                    self.floor += 1
-            else:
-                self.beyond.add(index)
+            values = value if how else [value]
+            self.taken += len(values)
+            self.beyond[index] = len(values)
+            while self.floor in self.beyond:
+                self.floor += self.beyond.pop(self.floor)
             if how is None:
-                how, value = False, WorkerDied([(value, self.workers.exit_code(value), index)])
+                how, values = False, [WorkerDied([(value, self.workers.exit_code(value), index)])]
             if not self.abandoned:
+                # What comes in one piece belongs to one chunk, so that no skip is inside.
                 position = index + bisect_right(self.skips, index) if self.skips else index
-                self._deliver(position, how, value)
+                self._deliver(position, how, values)
+
+    def next(self) -> tuple[Any, list[Any]] | None:
+        """The next results, if they are there."""
+        found = self.there.pop(self.key, None)
+        if found is not None:
+            count = len(found[1])
+            self.used += count
+            self.key += count if self.ordered else 1
+        return found
 
     # ---- the thread
 
@@ -222,6 +231,7 @@ class IMapIterator(_std.IMapIterator):
 
     def __init__(self, workers: Workers, function: Any, iterable: Any, chunk: int) -> None:
         self._stream = stream = _Stream(workers, function, iterable, chunk, self._ordered)
+        self._values: list[Any] = []  # results that were brought along, the next one last
         self._batch = 1  # how many results are worth a wake
         with workers.lock:
             workers.feeds.add(stream)
@@ -235,23 +245,31 @@ class IMapIterator(_std.IMapIterator):
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result; TimeoutError if it is not there after `timeout` seconds."""
+        try:
+            return self._values.pop()
+        except IndexError:
+            pass
         stream = self._stream
         with stream.room:
-            found = stream.there.pop(stream.used, None)
-            if found is not None:
-                stream.used += 1
+            found = stream.next()
         if found is None:
             found = self._wait(stream, deadline_of(timeout))
         if stream.used >= stream.refill and not stream.ended:
             stream.fill()
-        how, value = found
-        if how:
-            return value
-        raise value
+        how, values = found
+        if not how:
+            raise values[0]
+        if len(values) == 1:
+            return values[0]
+        values.reverse()
+        value = values.pop()
+        with stream.room:
+            self._values[:0] = values  # not all: another thread may have brought some meanwhile
+        return value
 
     __next__ = next
 
-    def _wait(self, stream: _Stream, deadline: int) -> tuple[Any, Any]:
+    def _wait(self, stream: _Stream, deadline: int) -> tuple[Any, list[Any]]:
         workers = stream.workers
         while True:
             event = workers.shared.event
@@ -259,9 +277,8 @@ class IMapIterator(_std.IMapIterator):
                 stream.fill()
             with stream.room:
                 stream.collect()
-                found = stream.there.pop(stream.used, None)
+                found = stream.next()
                 if found is not None:
-                    stream.used += 1
                     return found
                 if stream.ended and stream.under_way() <= 0:
                     raise StopIteration

@@ -58,7 +58,10 @@ class ApplyResult(_std.ApplyResult):
     def _take(self) -> bool:
         for index, how, value in self._job.take():
             self._success = how is True
-            self._value = self._died(value, index) if how is None else value
+            if how is None:
+                self._value = self._died(value, index)
+            else:
+                self._value = value[0] if how else value
             return True
         return False
 
