@@ -23,6 +23,8 @@ VALGRIND = [
     "--leak-check=full",
     "--errors-for-leak-kinds=definite",
     "--fair-sched=yes",
+    "--run-libc-freeres=no",  # it frees the array of the environment before leaks are looked for
+    "--show-possibly-lost=no",  # the stacks of threads, in a child that was forked beside them
 ]
 
 
