@@ -15,7 +15,7 @@ from multiprocessing.pool import TERMINATE
 from typing import Any
 
 from .pool_results import deadline_of
-from .pool_workers import WorkerDied, Workers
+from .pool_workers import Workers
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
 
@@ -164,7 +164,7 @@ class _Stream:
             while self.floor in self.beyond:
                 self.floor += self.beyond.pop(self.floor)
             if how is None:
-                how, values = False, [WorkerDied([(value, self.workers.exit_code(value), index)])]
+                how, values = False, [self.workers.died([(value, index)])]
             if not self.abandoned:
                 # What comes in one piece belongs to one chunk, so that no skip is inside.
                 position = index + bisect_right(self.skips, index) if self.skips else index

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing import TimeoutError
 from typing import Any
 
-from .pool_workers import PoolTerminated, WorkerDied, Workers
+from .pool_workers import PoolTerminated, Workers
 
 __all__ = ["ApplyResult", "MapResult"]
 
@@ -59,14 +59,11 @@ class ApplyResult(_std.ApplyResult):
         for index, how, value in self._job.take():
             self._success = how is True
             if how is None:
-                self._value = self._died(value, index)
+                self._value = self._workers.died([(value, index)])
             else:
                 self._value = value[0] if how else value
             return True
         return False
-
-    def _died(self, pid: int, index: int) -> WorkerDied:
-        return WorkerDied([(pid, self._workers.exit_code(pid), index)])
 
     def _settle(self) -> bool:
         """Take what is there; whether that makes the result complete."""
@@ -154,8 +151,8 @@ class MapResult(ApplyResult, _std.MapResult):
     def __init__(self, workers: Workers, job: Any, length: int, *callbacks: Any, error: Any = None):
         self._length = length
         self._results: list[Any] = [None] * length
-        self._failures: dict[int, BaseException] = {}
-        self._deaths: list[tuple[int, int, int]] = []
+        self._failures: dict[int, BaseException | None] = {}
+        self._deaths: list[tuple[int, int]] = []  # (pid, item)
         super().__init__(workers, job, *callbacks, error=error)
         if length == 0:
             self._job = None
@@ -178,7 +175,7 @@ class MapResult(ApplyResult, _std.MapResult):
         complete = self._job.finished == self._length  # before: so that all of them are taken
         for index, how, value in self._job.take(self._results):
             if how is None:
-                self._deaths.append((value, self._workers.exit_code(value), index))
+                self._deaths.append((value, index))
             else:
                 self._failures[index] = value
         if complete:
@@ -187,8 +184,8 @@ class MapResult(ApplyResult, _std.MapResult):
 
     def _conclude(self) -> None:
         if self._deaths:
-            self._deaths.sort(key=lambda death: death[2])
-            self._failures[self._deaths[0][2]] = WorkerDied(self._deaths)
+            self._deaths.sort(key=lambda death: death[1])
+            self._failures[self._deaths[0][1]] = self._workers.died(self._deaths)
         self._success = not self._failures
         self._value = self._failures[min(self._failures)] if self._failures else self._results
         self._results = []

@@ -191,15 +191,19 @@ class Workers:
                     self._collect()
             return self.exits.get(pid)
 
+    def died(self, deaths: list[tuple[int, int]]) -> Exception | None:
+        """The error for items, each with the pid of the worker that died working on it."""
+        if self.state == TERMINATE:
+            return self.over()
+        return WorkerDied([(pid, self.exit_code(pid), item) for pid, item in deaths])
+
     # ---- waiting
 
     def over(self) -> Exception | None:
         """Why no result will come any more that is not there yet."""
-        if self.broken is not None:
-            return self.broken
-        if self.state == TERMINATE:
+        if self.broken is None and self.state == TERMINATE:
             return PoolTerminated("the pool was terminated before the result was there")
-        return None
+        return self.broken
 
     def wait(self, jobs: tuple[Any, ...], event: int, deadline: int) -> bool:
         """Wait for the jobs, and look after the workers; False when the deadline has passed."""
