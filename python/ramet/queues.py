@@ -30,7 +30,7 @@ _FEEDER_HOOKS = frozenset(
 )
 
 
-def _use_feeder(cls: type) -> None:
+def _use_feeder(cls: Any) -> None:
     """Give the class the methods and the attributes of the standard library's queue.
 
     Those that follow are found in `Queue`, which passes them on.
