@@ -5,7 +5,8 @@
  * recovering process may itself die anywhere: the next one takes its place (`recoverer`) and does
  * the rest.
  *
- * Order: first the guard that a thread stood in, because a commit of the dead that is armed must be
+ * Order: first the guards in which an earlier recoverer of this slot stood, and what it held
+ * itself; then the guard that a thread stood in, because a commit of the dead that is armed must be
  * applied before anyone looks at its holds; then holds; then handles; then the chunks; at last the
  * slot itself.
  */
@@ -115,8 +116,10 @@ static void look_at_others(struct rmt_self *self, uint64_t process)
     }
 }
 
-/* Makes this thread the one that recovers the slot: true if it is. */
-static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64_t state)
+/* Makes this thread the one that recovers the slot: true if it is.  ret_before: the one who died as
+ * its recoverer, or 0. */
+static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64_t state,
+                             uint64_t *ret_before)
 {
     uint64_t dying = (state & ~15ull) | RMT_MEMBER_DYING;
     if (rmt_member_state_of(state) != RMT_MEMBER_DYING) {
@@ -129,13 +132,39 @@ static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64
         return false;
     if (!rmt_cas64(&m->recoverer, &who, self->word))
         return false;
-    if (rmt_load64(&m->state) == dying)
+    if (rmt_load64(&m->state) == dying) {
+        *ret_before = who;
         return true;
+    }
     /* Somebody else was done in between and the slot has another life, whose word this is: put it
      * back. */
     uint64_t mine = self->word;
     rmt_cas64(&m->recoverer, &mine, 0);
     return false;
+}
+
+static uint64_t guard_of_thread(uint64_t offset)
+{
+    return rmt_load64(&((const struct rmt_thread *)rmt_at(offset))->guard);
+}
+
+/* This thread has just become the recoverer, after `who` who died as such, 0: nobody.  What others
+ * had armed that names words of this slot must be applied before anybody looks at them: records of
+ * an earlier recoverer, and of the parent that filled a reservation.  (Passing through a guard that
+ * has nothing to do with this is harmless, so it does not matter whose the sub-slots are by now.)
+ * What the earlier recoverer had in its hands may be part of what is recovered here: it goes first.
+ */
+static void succeed(struct rmt_self *self, struct rmt_member *m, uint64_t who)
+{
+    uint64_t before = rmt_load64(&m->recoverer_at), parent = rmt_load64(&m->parent);
+    if (before != 0 && rmt_reach(before) == 0)
+        pass_through(self, guard_of_thread(before));
+    rmt_store64(&m->recoverer_at, self->offset);
+    if (parent != 0)
+        pass_through(self, guard_of_thread(rmt_member_offset(rmt_word_slot(parent)) +
+                                           offsetof(struct rmt_member, thread)));
+    if (who != 0)
+        rmt_recover(self, who);
 }
 
 static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t state)
@@ -155,6 +184,7 @@ static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t stat
     rmt_store64_relaxed(&m->pid, 0);
     rmt_store64_relaxed(&m->start_time, 0);
     rmt_store64_relaxed(&m->parent, 0);
+    rmt_store64_relaxed(&m->recoverer_at, 0); /* nothing is armed any more */
     rmt_store64(&m->state, rmt_member_word(epoch + 1, 0, RMT_MEMBER_FREE));
 }
 
@@ -166,10 +196,12 @@ void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
                   rmt_member_word((uint32_t)(state >> 32) + 1, 0, RMT_MEMBER_FREE));
         return;
     }
-    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, m, state))
+    uint64_t before;
+    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, m, state, &before))
         return;
     uint32_t was = self->recovering;
     self->recovering = 1;
+    succeed(self, m, before);
     recover_contents(self, slot, state);
     self->recovering = was;
     uint64_t dead = self->found_dead; /* by a guard on the way */

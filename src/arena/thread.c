@@ -167,11 +167,15 @@ int rmt_hold_find(const struct rmt_self *self)
 int rmt_threads_each(uint32_t slot, int (*fn)(uint64_t thread_offset, void *arg), void *arg)
 {
     int r = 0;
+    const rmt_a64 *state = &rmt_member_at(slot)->state;
+    uint64_t began = rmt_load64(state);
     uint64_t at = rmt_member_offset(slot) + offsetof(struct rmt_member, thread);
     for (unsigned i = 0; i < RMT_MEMBER_THREADS && r == 0; i++)
         r = fn(at + i * sizeof(struct rmt_thread), arg);
     uint64_t block = rmt_load64(&rmt_member_at(slot)->threads);
-    while (block != 0 && r == 0) {
+    /* Chunks are freed when the member is recovered: a link that was read before the state was seen
+     * unchanged led to one.  It may be freed now; then what is read is stale, but it is memory. */
+    while (block != 0 && r == 0 && rmt_load64(state) == began) {
         const struct thread_chunk *chunk = rmt_payload(block);
         at = block + RMT_BLOCK_HEADER + offsetof(struct thread_chunk, thread);
         for (unsigned i = 0; i < CHUNK_THREADS && r == 0; i++)
