@@ -166,14 +166,14 @@ class Workers:
         self.exits[worker.pid] = code
         if len(self.exits) > 4096:
             del self.exits[next(iter(self.exits))]
-        if self._joined(worker) or code == 0 or self.broken is not None:
+        if self._joined(worker) or code == 0 or self.broken is not None or self.state == TERMINATE:
             return
-        error = getattr(worker._popen, "bootstrap_error", lambda: None)()
-        if error is None and code > 0:
-            # Its initializer failed, say, and it has printed why. That may be bad luck, but when as
-            # many in a row as the pool has workers cannot start, none will.
+        error = getattr(worker._popen, "bootstrap_error", lambda: None)() if code > 0 else None
+        if error is None:
+            # Its initializer failed, say, and it has printed why; or it was killed. That may be bad
+            # luck, but when as many in a row as the pool has workers cannot start, none will.
             self.failed_starts += 1
-            if self.failed_starts >= self.size:
+            if self.failed_starts >= max(self.size, 2):
                 error = RuntimeError(
                     f"the workers of the pool cannot start: process {worker.pid} {_how(code)} "
                     "before it took any work"

@@ -1,0 +1,390 @@
+"""Pools: results, bad input, and what a dead worker, an interrupt or a forgotten pool leaves."""
+
+import gc
+import multiprocessing.pool
+import os
+import signal
+import sys
+import textwrap
+import threading
+import time
+import warnings
+
+import family
+import pytest
+import ramet
+from ramet.pool import MaybeEncodingError, PoolTerminated, ThreadPool, WorkerDied
+
+
+@pytest.fixture
+def context(method):
+    return ramet.get_context(method)
+
+
+def square(number):
+    return number * number
+
+
+def fails(number):
+    if number % 7 == 3:
+        raise ValueError(f"not {number}")
+    return number
+
+
+def killed(number):
+    if number in (23, 57):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def exits(number):
+    if number == 3:
+        os._exit(9)
+    if number == 5:
+        sys.exit(11)
+    return number
+
+
+def pid_of(_):
+    time.sleep(0.005)
+    return os.getpid()
+
+
+def wait_for(event):
+    event.wait()
+
+
+def unsendable(_):
+    return lambda: None
+
+
+class Unsendable:
+    def __reduce__(self):
+        raise LookupError("cannot be sent")
+
+
+class Unreadable:
+    """Goes out, and cannot be read where it arrives."""
+
+    def __reduce__(self):
+        return fails, (3,)
+
+
+def unreadable(_):
+    return Unreadable()
+
+
+def big(size):
+    return bytes(size)
+
+
+def set_up(value):
+    global set_up_value
+    set_up_value = value
+
+
+def get_set_up(_):
+    return set_up_value
+
+
+def cannot_start():
+    raise ValueError("no worker today")
+
+
+def test_results(context):
+    with context.Pool(3) as pool:
+        assert isinstance(pool, multiprocessing.pool.Pool)
+        assert pool.map(square, range(1000)) == [n * n for n in range(1000)]
+        assert pool.map(square, (n for n in range(10)), chunksize=3) == [n * n for n in range(10)]
+        assert pool.map(square, []) == []
+        assert pool.starmap(divmod, [(7, 2), (9, 4)]) == [(3, 1), (2, 1)]
+        assert pool.apply(divmod, (7, 2)) == (3, 1)
+        assert pool.apply(dict, (), {"a": 1}) == {"a": 1}
+        result = pool.map_async(square, range(10))
+        assert isinstance(result, multiprocessing.pool.MapResult)
+        assert result.get(60) == [n * n for n in range(10)]
+        assert result.ready() and result.successful()
+        assert list(pool.imap(square, range(3000))) == [n * n for n in range(3000)]
+        assert list(pool.imap(square, iter(range(100)), 7)) == [n * n for n in range(100)]
+        assert sorted(pool.imap_unordered(square, range(100), 7)) == [n * n for n in range(100)]
+        sizes = [10, 100_000, 10, 5_000_000, 0]
+        assert [len(data) for data in pool.map(big, sizes)] == sizes
+        assert list(pool.imap(len, map(bytes, sizes))) == sizes
+        assert pool.map(len, [bytes(size) for size in sizes]) == sizes
+
+
+def test_callbacks_run_before_the_result_is_ready(context):
+    with context.Pool(2) as pool:
+        seen, errors = [], []
+        results = [pool.apply_async(fails, (n,), {}, seen.append, errors.append) for n in range(20)]
+        for number, result in enumerate(results):
+            result.wait()
+            assert number in seen or f"not {number}" in [str(error) for error in errors]
+        pool.map_async(square, range(10), callback=seen.append).wait()
+        assert seen[-1] == [n * n for n in range(10)]
+
+
+def test_exceptions(context):
+    with context.Pool(2) as pool:
+        with pytest.raises(ValueError, match="not 3") as caught:
+            pool.map(fails, range(100))
+        assert isinstance(caught.value.__cause__, multiprocessing.pool.RemoteTraceback)
+        assert "raise ValueError" in str(caught.value.__cause__)
+        iterator = pool.imap(fails, range(10))
+        assert [next(iterator) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ValueError, match="not 3"):
+            next(iterator)
+        assert list(iterator) == [4, 5, 6, 7, 8, 9]
+        with pytest.raises(MaybeEncodingError):
+            pool.apply(unsendable, (1,))
+        with pytest.raises(ValueError, match="not 3"):
+            pool.apply(unreadable, (1,))
+        assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_what_cannot_be_sent_raises_in_the_caller(context):
+    with context.Pool(2) as pool:
+        with pytest.raises(LookupError):
+            pool.map(square, [*range(1000), Unsendable()])
+        with pytest.raises(LookupError):
+            pool.apply(square, (Unsendable(),))
+        with pytest.raises(AttributeError if sys.version_info < (3, 14) else Exception):
+            pool.map(lambda n: n, range(3))
+        iterator = pool.imap(square, [1, Unsendable(), 3, Unsendable()])
+        assert next(iterator) == 1
+        with pytest.raises(LookupError):
+            next(iterator)
+        assert next(iterator) == 9
+        with pytest.raises(LookupError):
+            next(iterator)
+        with pytest.raises(StopIteration):
+            next(iterator)
+        # What cannot be read fails its item, where the standard library's worker would die.
+        with pytest.raises(ValueError, match="not 3"):
+            pool.map(square, [1, Unreadable()])
+        assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_wrong_arguments():
+    for processes in (0, -1):
+        with pytest.raises(ValueError):
+            ramet.Pool(processes)
+    with pytest.raises(ValueError):
+        ramet.Pool(1, maxtasksperchild=0)
+    with pytest.raises(TypeError):
+        ramet.Pool(1, initializer=3)
+    with ramet.Pool(1) as pool:
+        for chunksize in (0, -1):
+            for name in ("imap", "imap_unordered"):
+                with pytest.raises(ValueError):
+                    getattr(pool, name)(square, [1], chunksize)
+        with pytest.raises(TypeError):
+            pool.map(square, 3)
+        with pytest.raises(TypeError):
+            next(pool.imap(square, 3))
+        with pytest.raises(ValueError):
+            pool.join()
+    with pytest.raises(ValueError, match="Pool not running"):
+        pool.map(square, [1])
+    with pytest.raises(NotImplementedError):
+        pool.__reduce__()
+    assert ThreadPool is multiprocessing.pool.ThreadPool
+
+
+def test_a_killed_worker_fails_its_item_and_no_other(context):
+    with context.Pool(2) as pool:
+        pids = {worker.pid for worker in pool._pool}
+        others = pool.map_async(square, range(100))
+        with pytest.raises(WorkerDied, match=r"killed by signal 9 .SIGKILL.*item 23") as caught:
+            pool.map(killed, range(100))
+        assert sorted(caught.value.items) == [23, 57]
+        assert caught.value.pid in {pid for pid, _, _ in caught.value.deaths}
+        assert all(code == -signal.SIGKILL for _, code, _ in caught.value.deaths)
+        assert others.get() == [n * n for n in range(100)]
+        iterator = pool.imap_unordered(killed, range(60))
+        values, deaths = [], 0
+        for _ in range(60):
+            try:
+                values.append(next(iterator))
+            except WorkerDied as error:
+                assert error.items in ([23], [57])
+                deaths += 1
+        assert deaths == 2 and sorted(values) == sorted({*range(60)} - {23, 57})
+        assert pool.map(square, range(10)) == [n * n for n in range(10)]
+        assert len(pool._pool) == 2
+        assert pids.isdisjoint(worker.pid for worker in pool._pool)
+
+
+def test_a_worker_that_exits(context):
+    with context.Pool(2) as pool:
+        with pytest.raises(WorkerDied, match="exited with code 9"):
+            pool.map(exits, [1, 2, 3])
+        with pytest.raises(WorkerDied, match="exited with code 11"):
+            pool.apply(exits, (5,))
+        assert pool.apply(exits, (1,)) == 1
+
+
+def test_idle_workers_that_are_killed_are_replaced(context):
+    with context.Pool(2) as pool:
+        pool.map(square, range(10))
+        for worker in pool._pool:
+            os.kill(worker.pid, signal.SIGKILL)
+        assert pool.map(square, range(10)) == [n * n for n in range(10)]
+
+
+def test_initializer_and_lifetime(context):
+    with context.Pool(2, set_up, (17,), maxtasksperchild=3) as pool:
+        assert pool.map(get_set_up, range(10), chunksize=2) == [17] * 10
+        assert len(set(pool.map(pid_of, range(18), chunksize=1))) >= 6
+
+
+def test_workers_that_cannot_start_are_an_error(context, capfd):
+    with context.Pool(2, cannot_start) as pool:
+        with pytest.raises(RuntimeError, match="cannot start"):
+            pool.map(square, range(10))
+        with pytest.raises(RuntimeError, match="cannot start"):
+            pool.apply(square, (1,))
+    assert "no worker today" in capfd.readouterr().err
+
+
+def test_close_and_join_finish_everything(context):
+    pool = context.Pool(2)
+    seen = []
+    calls = [pool.apply_async(square, (n,), callback=seen.append) for n in range(50)]
+    blocking = pool.imap(square, (n for n in range(5000)))
+    sized = pool.imap_unordered(square, range(5000))
+    pool.imap(square, (n for n in range(5000)))  # which nobody wants
+    pool.close()
+    pool.join()
+    assert sorted(seen) == [n * n for n in range(50)]
+    assert all(call.ready() for call in calls)
+    assert list(blocking) == [n * n for n in range(5000)]
+    assert sorted(sized) == [n * n for n in range(5000)]
+
+
+def test_terminate_ends_what_waits(context):
+    event = context.Event()
+    pool = context.Pool(2)
+    result = pool.apply_async(wait_for, (event,))
+    results = pool.map_async(wait_for, [event] * 10)
+    iterator = pool.imap(wait_for, [event] * 10)
+    timer = threading.Timer(0.2, pool.terminate)
+    timer.start()
+    with pytest.raises(PoolTerminated):
+        result.get()
+    with pytest.raises(PoolTerminated):
+        results.get()
+    with pytest.raises(PoolTerminated):
+        next(iterator)
+    timer.join()
+    pool.join()
+
+
+def test_timeouts(context):
+    event = context.Event()
+    with context.Pool(1) as pool:
+        result = pool.apply_async(wait_for, (event,))
+        with pytest.raises(ramet.TimeoutError):
+            result.get(0.01)
+        assert not result.ready()
+        with pytest.raises(ValueError):
+            result.successful()
+        with pytest.raises(ramet.TimeoutError):
+            pool.imap(square, [1]).next(timeout=0.01)
+        event.set()
+        assert result.get() is None
+
+
+def test_inputs_are_read_no_faster_than_they_are_used():
+    read = []
+
+    def numbers():
+        for number in range(100_000):
+            read.append(number)
+            yield number
+
+    with ramet.Pool(2) as pool:
+        iterator = pool.imap(square, numbers())
+        for _ in range(10):
+            next(iterator)
+        time.sleep(0.2)
+        assert len(read) < 2000
+
+
+def test_one_slow_item_among_fast_ones_does_not_keep_those_after_it():
+    with ramet.get_context("fork").Pool(2) as pool:
+        start = time.monotonic()
+        pool.map(time.sleep, [0] * 5000 + [0.02] * 40)
+        both = time.monotonic() - start
+        pids = pool.map(pid_of, range(200))
+        assert len(set(pids)) == 2
+        assert both < 60
+
+
+def test_a_forgotten_pool_is_warned_of_and_ended():
+    pool = ramet.Pool(2)
+    workers = list(pool._pool)
+    pool.map(square, range(10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.MonkeyPatch.context() as patch:
+            caught = []
+            patch.setattr(sys, "unraisablehook", lambda args: caught.append(args.exc_type))
+            del pool
+            gc.collect()
+    assert caught == [ResourceWarning]
+    for worker in workers:
+        worker.join()
+
+
+PROGRAM = """
+import os, signal, sys, threading, time
+import ramet
+
+def square(n):
+    return n * n
+
+def main():
+    global pool
+    ramet.set_start_method(sys.argv[1])
+    pool = ramet.Pool(3)
+    {body}
+
+{guard}
+"""
+
+
+def run(tmp_path, method, body, guard="if __name__ == '__main__':\n    main()"):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM).format(body=body, guard=guard))
+    path = os.path.dirname(os.path.dirname(ramet.__file__))
+    return family.run(program, method, env={"PYTHONPATH": path})
+
+
+def test_an_interrupt_ends_the_wait_and_the_workers(tmp_path, method):
+    body = (
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "    pool.map(time.sleep, [60])"
+    )
+    code, _, err = run(tmp_path, method, body)
+    assert code in (1, -signal.SIGINT, 130)
+    assert "KeyboardInterrupt" in err
+
+
+def test_a_pool_that_is_not_closed_ends_with_the_program(tmp_path, method):
+    code, out, err = run(tmp_path, method, "print(pool.map(square, range(3)))")
+    assert (code, out, err) == (0, "[0, 1, 4]\n", "")
+
+
+def test_the_death_of_the_parent_ends_the_workers(tmp_path, method):
+    body = "pool.map_async(time.sleep, [60] * 3); os.kill(os.getpid(), signal.SIGKILL)"
+    code, _, _ = run(tmp_path, method, body)
+    assert code == -signal.SIGKILL
+
+
+def test_a_missing_guard_is_one_error(tmp_path):
+    for method in ("spawn", "forkserver"):
+        code, _, err = run(tmp_path, method, "print(pool.map(square, range(3)))", guard="main()")
+        assert code == 1
+        assert "if __name__ == '__main__':" in err
+        assert err.count("Traceback") == 1, err
