@@ -9,6 +9,7 @@
 #include "base/os.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -25,13 +26,15 @@ static int open_verified(pid_t pid, uint64_t start_time, int *ret_fd)
 {
     int fd;
     int r = rmt_os_pidfd_open(pid, &fd);
-    if (r < 0)
-        return r;
-    uint64_t start;
-    r = rmt_os_start_time(pid, &start);
-    if (r == 0 && start_time != 0 && start != start_time)
+    if (r < 0) /* without a descriptor to spare at least one who was waited for is found */
+        return kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : r;
+    uint64_t start = start_time;
+    if (start_time != 0)
+        r = rmt_os_start_time(pid, &start);
+    if (r == 0 && start != start_time)
         r = -ESRCH;
-    if (r == -ENOENT)
+    /* No such file: the process is gone, or this one cannot see it there (chroot, hidepid). */
+    if (r == -ENOENT && rmt_os_pidfd_dead(fd) > 0)
         r = -ESRCH;
     if (r < 0) {
         close(fd);
@@ -97,8 +100,9 @@ int rmt_dead(uint64_t word)
         rmt_load64(&m->state); /* acquire: pid and start time were written before LIVE */
     if (rmt_member_state_of(state) != RMT_MEMBER_LIVE)
         return rmt_dead_known(word);
-    pid_t pid = (pid_t)rmt_load64_relaxed(&m->pid);
-    uint64_t start = rmt_load64_relaxed(&m->start_time);
+    /* Acquire, for the second look at the state to come after these. */
+    pid_t pid = (pid_t)rmt_load64(&m->pid);
+    uint64_t start = rmt_load64(&m->start_time);
     if (rmt_load64(&m->state) != state)
         return rmt_dead_known(word);
     return poll_slot(slot, rmt_word_epoch(word), pid, start);

@@ -92,6 +92,8 @@ static void at_thread_exit(void *unused)
     if (!self)
         return;
     rmt_self_now = NULL;
+    if (rmt_load32_relaxed(rmt_member_mark) == 0)
+        return; /* the child of a raw clone: the sub-slot is its parent's */
     for (int i = 0; i < RMT_HOLDS; i++) {
         if (rmt_load64_relaxed(&self->thread->hold[i].what) != 0)
             return;

@@ -273,13 +273,15 @@ int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino)
     if (!f)
         return -errno;
     int found = 0;
+    bool empty = true; /* so it is once the main thread has ended, whatever the others map */
     while (!found && fgets(line, sizeof line, f)) {
         unsigned major, minor;
         unsigned long long inode;
+        empty = false;
         if (sscanf(line, "%*s %*s %*s %x:%x %llu", &major, &minor, &inode) == 3)
             found = inode == ino && makedev(major, minor) == dev;
     }
-    int r = ferror(f) ? -EIO : found;
+    int r = ferror(f) ? -EIO : empty ? -ENODATA : found;
     fclose(f);
     return r;
 }

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * kill_identity.c: who looks dead and is not keeps what he holds: a process whose main thread has
+ * ended, and the owner of a lock as seen by a process that sees no /proc.  A child made by a raw
+ * clone changes nothing of its parent's when its thread ends.
+ */
+#include "arena/self.h"
+#include "kill.h"
+#include <ramet/arena.h>
+#include <ramet/lock.h>
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+/* Long enough for several looks at the owner, also thorough ones. */
+#define A_WHILE 2000000000
+
+static ramet_lock *lock;
+static rmt_a32 *told; /* shared by all: 1 held, 2 let go */
+
+static void wait_until(uint32_t value)
+{
+    while (atomic_load(told) != value)
+        usleep(1000);
+}
+
+static void check_that_it_is_held(void)
+{
+    ramet_wait wait = ramet_within(A_WHILE);
+    CHECK(ramet_lock_acquire(lock, &wait) == -ETIMEDOUT);
+}
+
+static void *hold(void *unused)
+{
+    OK(ramet_lock_acquire(lock, NULL));
+    atomic_store(told, 1);
+    wait_until(2);
+    OK(ramet_lock_release(lock));
+    _exit(0); /* of the process */
+    return unused;
+}
+
+static void hold_in_second_thread(void *unused)
+{
+    (void)unused;
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, hold, NULL) == 0);
+    pthread_exit(NULL);
+}
+
+static void without_main_thread(void)
+{
+    atomic_store(told, 0);
+    pid_t pid = child(hold_in_second_thread, NULL);
+    wait_until(1);
+    check_that_it_is_held();
+    CHECK(ramet_sweep() == 0);
+    atomic_store(told, 2);
+    CHECK(finish(pid) == 0);
+    OK(ramet_lock_acquire(lock, NULL));
+    OK(ramet_lock_release(lock));
+    ramet_reap(pid);
+    printf("%-24s lives on in its other threads\n", "no main thread");
+}
+
+static void look_without_proc(void *unused)
+{
+    (void)unused;
+    OK(ramet_join());
+    if (chroot("/sys") < 0 && chroot("/dev") < 0) /* any place without /proc */
+        _exit(77);
+    check_that_it_is_held();
+    CHECK(ramet_sweep() == 0);
+}
+
+static void dies_with_lock(void *unused)
+{
+    (void)unused;
+    OK(ramet_lock_acquire(lock, NULL));
+    kill(getpid(), SIGKILL);
+}
+
+static void inherits_without_proc(void *unused)
+{
+    (void)unused;
+    OK(ramet_join());
+    if (chroot("/sys") < 0 && chroot("/dev") < 0)
+        _exit(77);
+    CHECK(ramet_lock_acquire(lock, NULL) == -EOWNERDEAD);
+    OK(ramet_lock_release(lock));
+}
+
+static void without_proc(void)
+{
+    OK(ramet_lock_acquire(lock, NULL));
+    pid_t pid = child(look_without_proc, NULL);
+    int status = finish(pid);
+    CHECK(status == 0 || status == 77);
+    ramet_reap(pid);
+    OK(ramet_lock_release(lock));
+    if (status == 77) {
+        printf("%-24s skipped: needs the right to chroot\n", "no /proc");
+        return;
+    }
+    pid_t dead = child(dies_with_lock, NULL);
+    siginfo_t info;
+    CHECK(waitid(P_PID, (id_t)dead, &info, WEXITED | WNOWAIT) == 0);
+    CHECK(finish(child(inherits_without_proc, NULL)) == 0); /* from a zombie */
+    CHECK(finish(dead) == -SIGKILL);
+    while (OK(ramet_sweep()) > 0)
+        ;
+    printf("%-24s nobody alive is taken for dead, nobody dead for alive\n", "no /proc");
+}
+
+static void raw_clone(void)
+{
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    uint64_t word = rmt_load64(&self->thread->word);
+    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    CHECK(pid >= 0);
+    if (pid == 0)
+        pthread_exit(NULL);
+    CHECK(finish((pid_t)pid) == 0);
+    CHECK(rmt_load64(&self->thread->word) == word);
+    printf("%-24s ends without its parent's name\n", "raw clone");
+}
+
+int main(void)
+{
+    watchdog();
+    OK(ramet_join());
+    OK(ramet_lock_create(NULL, &lock));
+    told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(told != MAP_FAILED);
+    setvbuf(stdout, NULL, _IONBF, 0);
+    without_main_thread();
+    without_proc();
+    raw_clone();
+    return 0;
+}
