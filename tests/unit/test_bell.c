@@ -4,6 +4,7 @@
  * none is spent where nobody sleeps.  The hook of the futex calls stands exactly there: it does, in
  * the name of somebody else, what the sleeper is about to wait for, and counts the calls.
  */
+#include "channel/bell.h"
 #include "channel/queue.h"
 
 #include <ramet/arena.h>
@@ -68,6 +69,13 @@ static void put_three(void)
     put();
 }
 
+/* The word must not come back to what the sleeper saw, either. */
+static void put_and_somebody_arms(void)
+{
+    put();
+    rmt_bell_arm(&q->shared->get_bell);
+}
+
 static void get(void)
 {
     ramet_item item;
@@ -103,6 +111,12 @@ static void put_before_the_sleep(void)
 {
     ramet_item item;
     start(0, put);
+    CHECK(ramet_queue_get(q, NULL, &item) == 0);
+    ramet_item_release(&item);
+    CHECK(waits == 1 && wakes == 1);
+    ramet_queue_close(q);
+
+    start(0, put_and_somebody_arms);
     CHECK(ramet_queue_get(q, NULL, &item) == 0);
     ramet_item_release(&item);
     CHECK(waits == 1 && wakes == 1);
