@@ -19,17 +19,21 @@ static struct rmt_pipe *core_at(uint64_t offset)
     return rmt_payload(offset);
 }
 
-static struct rmt_pipe_lane lane_of(uint64_t core, unsigned i)
+/* The pipe has that lane. */
+static struct rmt_pipe_lane lane_at(uint64_t core, unsigned i)
 {
     struct rmt_pipe *pipe = core_at(core);
-    if (i >= pipe->ways)
-        return (struct rmt_pipe_lane){NULL, NULL, 0};
     return (struct rmt_pipe_lane){
         .way = &pipe->way[i],
         .ring = (uint8_t *)pipe + sizeof *pipe + i * pipe->bytes,
         .offset = core + RMT_BLOCK_HEADER + offsetof(struct rmt_pipe, way) +
                   i * sizeof(struct rmt_pipe_way),
     };
+}
+
+static struct rmt_pipe_lane lane_of(uint64_t core, unsigned i)
+{
+    return i < core_at(core)->ways ? lane_at(core, i) : (struct rmt_pipe_lane){NULL, NULL, 0};
 }
 
 /* ---- the last handle is gone, or the block was never finished: may run again after a death
@@ -205,7 +209,7 @@ static int core_make(struct rmt_self *self, uint64_t bytes, unsigned ways,
     pipe->limit = RMT_PIPE_INLINE < bytes / 4 ? RMT_PIPE_INLINE : bytes / 4;
     pipe->ways = ways;
     for (unsigned i = 0; i < ways; i++) {
-        struct rmt_pipe_lane lane = lane_of(offset, i);
+        struct rmt_pipe_lane lane = lane_at(offset, i);
         rmt_guard_init(&lane.way->put, lane.offset + offsetof(struct rmt_pipe_way, put));
         rmt_guard_init(&lane.way->take, lane.offset + offsetof(struct rmt_pipe_way, take));
         rmt_store64_relaxed(&lane.way->bell, 2 * 1 + RMT_PIPE_BELL_SURE);
