@@ -25,6 +25,7 @@ import os
 import pickle
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing import util
 
@@ -105,13 +106,24 @@ class Starting:
     def __init__(self, ours: socket.socket, kept: list[Any]) -> None:
         self._kept = kept
         self._answer = b""
+        # Threads may wait for one child at once, and a signal handler may ask in the midst of that.
+        self._lock = threading.RLock()
+        self._collecting = False
         self._fds = [ours.detach()]
         self._close = util.Finalize(self, _close_all, (self._fds,))
 
     def collect(self, gone: bool) -> None:
         """Take up the child's answer, as far as it is there; from one that is gone, all of it."""
-        if not self._fds:
-            return
+        with self._lock:
+            if self._collecting or not self._fds:
+                return
+            self._collecting = True
+            try:
+                self._collect(gone)
+            finally:
+                self._collecting = False
+
+    def _collect(self, gone: bool) -> None:
         try:
             while chunk := os.read(self._fds[0], 65536):
                 self._answer += chunk
