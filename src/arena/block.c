@@ -254,6 +254,26 @@ static void free_small(struct rmt_self *self, uint64_t offset, uint64_t hold_wor
     rmt_guard_unlock(self, g);
 }
 
+/* A span's pages go back to the machine before the commit that frees it, and with them the link to
+ * the rest of its chain.  So the rest goes into the hold first, and the span into one of ours. */
+static void free_span(struct rmt_self *self, uint64_t thread_offset, int hold, uint64_t offset,
+                      uint64_t hold_word, uint64_t next_what)
+{
+    int own = next_what != 0 ? rmt_hold_find(self) : -1;
+    if (own < 0) {
+        rmt_span_free(self, thread_offset, hold, offset, next_what);
+        return;
+    }
+    struct rmt_guard *g = &rmt_header()->pages_guard;
+    if (rmt_guard_lock(self, g) < 0)
+        return; /* poisoned */
+    rmt_redo(g, 0, hold_word, next_what);
+    rmt_redo(g, 1, rmt_hold_what(self, own), offset | RMT_HOLD_PAGE);
+    rmt_commit(g, 2);
+    rmt_guard_unlock(self, g);
+    rmt_span_free(self, self->offset, own, offset, 0);
+}
+
 void rmt_block_free_of(struct rmt_self *self, uint64_t thread_offset, int hold)
 {
     struct rmt_thread *thread = rmt_at(thread_offset);
@@ -273,7 +293,7 @@ void rmt_block_free_of(struct rmt_self *self, uint64_t thread_offset, int hold)
         rmt_page_place(offset, &place);
         uint64_t word = rmt_load64_relaxed(&rmt_page_table(place.window)->word[place.index]);
         if (rmt_page_type(word) == RMT_PAGE_SPAN)
-            rmt_span_free(self, thread_offset, hold, offset, next_what);
+            free_span(self, thread_offset, hold, offset, hold_word, next_what);
         else
             free_small(self, offset, hold_word, next_what);
         if (rmt_load64_relaxed(&rmt_header()->poisoned) != 0)

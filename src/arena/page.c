@@ -231,12 +231,12 @@ int rmt_span_alloc(struct rmt_self *self, uint64_t pages, uint32_t type, uint32_
     return 0;
 }
 
-/* The mark: above it, freed pages go back to the machine. */
-static void cool(const struct rmt_page_place *place, uint64_t pages)
+/* The mark: above it, freed pages go back to the machine, unless what stands in them is needed. */
+static void cool(const struct rmt_page_place *place, uint64_t pages, bool needed)
 {
     rmt_a64 *warm = &rmt_header()->warm;
     uint64_t committed = count_committed(place, pages);
-    if ((int64_t)rmt_load64_relaxed(warm) + (int64_t)committed <= (int64_t)WARM_PAGES) {
+    if (needed || (int64_t)rmt_load64_relaxed(warm) + (int64_t)committed <= (int64_t)WARM_PAGES) {
         rmt_add64(warm, committed);
         return;
     }
@@ -254,7 +254,7 @@ void rmt_span_free(struct rmt_self *self, uint64_t thread_offset, int hold, uint
     rmt_page_place(offset, &place);
     struct rmt_page_table *t = rmt_page_table(place.window);
     uint64_t pages = rmt_page_count(rmt_load64_relaxed(&t->word[place.index]));
-    cool(&place, pages);
+    cool(&place, pages, next_what != 0); /* the link to next, should we die before the commit */
 
     struct rmt_guard *g = &rmt_header()->pages_guard;
     if (rmt_guard_lock(self, g) < 0)
