@@ -13,6 +13,7 @@
 #include <ramet/event.h>
 #include <ramet/lock.h>
 #include <ramet/pipe.h>
+#include <ramet/pool.h>
 #include <ramet/process.h>
 #include <ramet/queue.h>
 #include <ramet/rlock.h>
