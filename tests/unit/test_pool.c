@@ -247,9 +247,12 @@ static int run_broken(void)
     ramet_job *job;
     OK(ramet_pool_create(&options, &pool));
     int r = ramet_pool_map(pool, "nap", NULL, 0, 3, NULL, 0, NULL, &job);
-    if (r == 0)
+    if (r == 0) {
         r = wait_for(job);
+        ramet_job_free(job);
+    }
     CHECK(r == -EPIPE);
+    OK(ramet_pool_free(pool));
     return 0;
 }
 
