@@ -134,7 +134,10 @@ static int ring_before_publishing(const ramet_end *end, bool *ret_hung_up)
     return 0;
 }
 
-/* Takes the bytes out of the receiver's socket if the way is empty and polled. */
+/* Takes the bytes out of the receiver's socket if the way is empty and polled.  It waits for the
+ * guard even where that is a sender's who has published and not yet left: without it the byte would
+ * stay when we have taken his message, and a program that relies on poll(2) would wait for the next
+ * one in recv. */
 static int hush(struct rmt_self *self, const ramet_end *end)
 {
     struct rmt_pipe_way *way = end->in.way;
