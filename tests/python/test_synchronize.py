@@ -12,7 +12,7 @@ import warnings
 
 import pytest
 import ramet
-from ramet import OwnerDiedWarning
+from ramet import OwnerDiedWarning, synchronize
 
 NOUNS = {
     "Lock": lambda ctx: ctx.Lock(),
@@ -151,7 +151,7 @@ def test_repr_says_who_holds_it():
         (lambda: ramet.BoundedSemaphore(1).release(), ValueError),
         (lambda: ramet.Condition().wait(), AssertionError),
         (lambda: ramet.Condition().notify(), AssertionError),
-        (lambda: ramet.synchronize.Lock._from_ref(b"short"), ValueError),
+        (lambda: synchronize.Lock._from_ref(b"short"), ValueError),
     ],
 )
 def test_wrong_use(make, error):
