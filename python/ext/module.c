@@ -5,6 +5,8 @@
  */
 #include "module.h"
 
+#include "arena/wait.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -106,6 +108,7 @@ int rmt_py_deadline(PyObject *timeout, int64_t *ret_deadline_ns)
 
 static int module_exec(PyObject *module)
 {
+    rmt_store32(&rmt_signals_pend, 1);
     for (size_t i = 0; i < sizeof(adders) / sizeof(adders[0]); i++) {
         if (adders[i](module) < 0)
             return -1;

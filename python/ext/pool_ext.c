@@ -708,23 +708,21 @@ struct waiting {
     int64_t deadline;
 };
 
-/* 0, 1, 2 as wait() says, or -EINTR and the like. Without the GIL. */
+/* 0, 1, 2 as wait() says, or -EINTR and the like. Without the GIL. Every now and then it is -EINTR
+ * for nothing: a signal may have come between two sleeps. */
 static int wait_without_gil(const struct waiting *w)
 {
-    for (;;) {
-        int64_t now = rmt_os_now();
-        int64_t slice = now + LOOK_NS < w->deadline ? now + LOOK_NS : w->deadline;
-        ramet_wait wait = {.size = sizeof(wait), .deadline = slice};
-        int r = rmt_pool_wait(w->self, w->pool, w->jobs, w->count, w->departed, w->event, &wait);
-        if (r == 0 && rmt_load64(&rmt_pool_at(w->pool)->departed) != w->departed)
-            return 2;
-        if (r != -ETIMEDOUT)
-            return r == 0 ? 1 : r;
-        if (poll(w->fds, w->fd_count, 0) > 0)
-            return 2;
-        if (rmt_os_now() >= w->deadline)
-            return 0;
-    }
+    int64_t now = rmt_os_now();
+    int64_t slice = now + LOOK_NS < w->deadline ? now + LOOK_NS : w->deadline;
+    ramet_wait wait = {.size = sizeof(wait), .deadline = slice};
+    int r = rmt_pool_wait(w->self, w->pool, w->jobs, w->count, w->departed, w->event, &wait);
+    if (r == 0 && rmt_load64(&rmt_pool_at(w->pool)->departed) != w->departed)
+        return 2;
+    if (r != -ETIMEDOUT)
+        return r == 0 ? 1 : r;
+    if (poll(w->fds, w->fd_count, 0) > 0)
+        return 2;
+    return rmt_os_now() >= w->deadline ? 0 : -EINTR;
 }
 
 static PyObject *pool_wait(PyObject *op, PyTypeObject *defining, PyObject *const *args,

@@ -23,6 +23,8 @@
 #define SLICE_MIN 1000000
 #define SLICE_MAX 250000000
 
+rmt_a32 rmt_signals_pend;
+
 int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait *wait)
 {
     if (wait && wait->size != sizeof *wait)
@@ -90,10 +92,10 @@ int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offse
         bool thorough = w->slice >= SLICE_MAX;
         if (w->slice < SLICE_MAX)
             w->slice *= 2;
-        if (owner == 0 || !(thorough ? rmt_dead_thorough(owner) : rmt_dead(owner)))
-            r = 0;
-        else
+        if (owner != 0 && (thorough ? rmt_dead_thorough(owner) : rmt_dead(owner)))
             r = RMT_OWNER_DIED;
+        else
+            r = thorough && !w->in_guard && rmt_load32_relaxed(&rmt_signals_pend) ? -EINTR : 0;
     }
     rmt_store64(&self->thread->waits, 0);
     if (r == RMT_OWNER_DIED && !w->in_guard)

@@ -37,6 +37,11 @@ int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait
  */
 int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offset, uint64_t owner);
 
+/* Set to 1 by a layer above whose signal handlers only note the signal, as CPython's do.  A signal
+ * that comes between two slices interrupts no sleep; so that it does not stay unhandled for ever, a
+ * long wait then also returns -EINTR about twice a second. */
+extern rmt_a32 rmt_signals_pend;
+
 /* Wakes up to `count` sleepers of *word.  The caller has stored the word's offset in
  * self->thread->wakes before the store that they wait for, so that recovery repeats the wake. */
 void rmt_wake(rmt_a32 *word, int count);
