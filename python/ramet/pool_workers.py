@@ -85,6 +85,7 @@ class Workers:
         self.state = RUN
         self.pool: list[Any] = []
         self.leaving: list[Any] = []  # have done their share, and are about to exit
+        self.sentinels: tuple[int, ...] = ()  # one is readable when a worker of these has ended
         self.broken: Exception | None = None
         self.departed = 0
         self.exits: dict[int, int] = {}  # exit codes by pid, of the last that ended
@@ -98,10 +99,6 @@ class Workers:
 
     # ---- processes
 
-    def sentinels(self) -> tuple[int, ...]:
-        """Descriptors of which one is readable when a worker has ended."""
-        return tuple(p.sentinel for p in [*self.pool, *self.leaving] if hasattr(p, "sentinel"))
-
     def maintain(self) -> None:
         """Note which workers have ended, and start as many as there should be."""
         with self.lock:
@@ -110,6 +107,10 @@ class Workers:
                 return
             if self.state == RUN or not self.shared.idle():
                 self._populate()
+
+    def _changed(self) -> None:
+        workers = [*self.pool, *self.leaving]
+        self.sentinels = tuple(w.sentinel for w in workers if hasattr(w, "sentinel"))
 
     def populate(self) -> None:
         """Start the first workers: all of them, or none."""
@@ -136,6 +137,7 @@ class Workers:
             worker._pool_joined = False
             worker.start()
             self.pool.append(worker)
+            self._changed()
             util.debug("added worker")
 
     def _joined(self, worker: Any) -> bool:
@@ -163,6 +165,7 @@ class Workers:
 
     def _ended(self, worker: Any, code: int) -> None:
         worker.join()
+        self._changed()
         self.exits[worker.pid] = code
         if len(self.exits) > 4096:
             del self.exits[next(iter(self.exits))]
@@ -207,7 +210,7 @@ class Workers:
 
     def wait(self, jobs: tuple[Any, ...], event: int, deadline: int) -> bool:
         """Wait for the jobs, and look after the workers; False when the deadline has passed."""
-        how = self.shared.wait(jobs, self.departed, event, deadline, self.sentinels())
+        how = self.shared.wait(jobs, self.departed, event, deadline, self.sentinels)
         if how == 2:
             self.maintain()
         return how != 0
@@ -251,7 +254,7 @@ class Workers:
                 if not tracked and (self.state == TERMINATE or gone):
                     return
             jobs = tuple(result._job for result in tracked if result._want())
-            sentinels = self.sentinels()
+            sentinels = self.sentinels
             if jobs:
                 self.shared.wait(jobs, self.departed, event, -1, sentinels)
             else:
