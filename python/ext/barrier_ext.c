@@ -41,8 +41,7 @@ static int barrier_init(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwargs
     long long parties;
     int r = -EINVAL;
 
-    if (!PyArg_ParseTuple(args, "L|OO:Barrier", &parties, &action,
-                                     &timeout))
+    if (!PyArg_ParseTuple(args, "L|OO:Barrier", &parties, &action, &timeout))
         return -1;
     if (((BarrierObject *)op)->barrier) {
         PyErr_SetString(PyExc_RuntimeError, "the barrier was initialised already");

@@ -44,16 +44,18 @@ static int condition_init(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwar
     ConditionObject *self = (ConditionObject *)op;
     ramet_condition_options options = {.size = sizeof options};
     ramet_condition *made;
-    PyObject *lock;
+    PyObject *lock, *has;
     char recursive;
     int r;
 
     if (!PyArg_ParseTuple(args, "O:Condition", &lock))
         return -1;
     r = lock_kind(op, lock, &recursive);
-    if (r == 0)
+    if (r == 0 && (has = PyObject_GetAttrString(lock, "acquire")) != NULL) {
+        Py_DECREF(has); /* what is no lock at all is the AttributeError of the standard library */
         PyErr_Format(PyExc_TypeError, "a Condition needs a Lock or an RLock of ramet, not %.200s",
                      Py_TYPE(lock)->tp_name);
+    }
     if (r <= 0)
         return -1;
     if (self->condition) {

@@ -12,6 +12,7 @@
 #include "sync/semaphore.h"
 
 #include <errno.h>
+#include <limits.h>
 
 typedef struct {
     PyObject_HEAD ramet_semaphore *semaphore; /* NULL until __init__ */
@@ -34,13 +35,23 @@ static int semaphore_init(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwar
 
     if (!PyArg_ParseTuple(args, "L|L:Semaphore", &value, &max))
         return -1;
-    if (value >= 0 && max >= 0 && value <= RAMET_SEMAPHORE_MAX && max <= RAMET_SEMAPHORE_MAX) {
+    /* The exceptions of the standard library, which hands the value to sem_open() as an int. */
+    if (value > INT_MAX || value < INT_MIN || max > INT_MAX || max < INT_MIN) {
+        PyErr_SetString(PyExc_OverflowError, "semaphore value too large");
+        return -1;
+    }
+    if (value >= 0 && max >= 0) {
         ramet_semaphore_options options = {
             .size = sizeof options, .value = (uint32_t)value, .max = (uint32_t)max};
         r = ramet_semaphore_create(&options, &made);
     }
     if (r < 0) {
-        rmt_py_sync_error(r, r == -EINVAL ? "semaphore value out of range" : "make a semaphore");
+        if (r == -EINVAL) {
+            errno = EINVAL;
+            PyErr_SetFromErrno(PyExc_OSError);
+        } else {
+            rmt_py_sync_error(r, "make a semaphore");
+        }
         return -1;
     }
     if (((SemaphoreObject *)op)->semaphore) {

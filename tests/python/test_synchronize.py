@@ -136,10 +136,11 @@ def test_repr_says_who_holds_it():
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: ramet.Semaphore(-1), ValueError),
+        (lambda: ramet.Semaphore(-1), OSError),
         (lambda: ramet.Semaphore("two"), TypeError),
-        (lambda: ramet.Semaphore(2**31), ValueError),
+        (lambda: ramet.Semaphore(2**31), OverflowError),
         (lambda: ramet.Condition(threading.Lock()), TypeError),
+        (lambda: ramet.Condition(3), AttributeError),
         (lambda: ramet.Barrier(0), ValueError),
         (lambda: ramet.Lock().acquire(timeout="soon"), TypeError),
         (lambda: ramet.Lock().acquire(timeout=float("nan")), ValueError),
