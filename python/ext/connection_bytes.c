@@ -177,7 +177,10 @@ PyObject *rmt_py_connection_recv_bytes_into(PyObject *op, PyObject *const *args,
     if (rmt_py_arguments("recv_bytes_into", args, nargs, kwnames, names, 2, 1, a) < 0 ||
         rmt_py_connection_enter_to_receive(c) < 0)
         return NULL;
-    if (PyObject_GetBuffer(a[0], &view, PyBUF_WRITABLE) == 0) {
+    if (PyObject_GetBuffer(a[0], &view, PyBUF_WRITABLE) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_BufferError))
+            PyErr_SetString(PyExc_TypeError, "recv_bytes_into() needs a buffer to write to");
+    } else {
         if (number(a[1], &offset) == 0) {
             if (offset < 0)
                 value_error("negative offset");
