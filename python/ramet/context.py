@@ -272,11 +272,11 @@ class BaseContext(_std.BaseContext):
 
             freeze_support()
 
-    def set_forkserver_preload(self, module_names: list[str], **options: Any) -> None:
+    def set_forkserver_preload(self, module_names: list[str]) -> None:
         """Set the modules that the fork server tries to import when it starts."""
         from .forkserver import set_forkserver_preload
 
-        set_forkserver_preload(module_names, **options)
+        set_forkserver_preload(module_names)
 
     def get_context(self, method: str | None = None) -> Any:
         """Return the context of `method`, or this one."""

@@ -76,7 +76,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._forkserver_pid = None
 
-    def set_forkserver_preload(self, modules_names: list[str], **options: Any) -> None:
+    def set_forkserver_preload(self, modules_names: list[str]) -> None:
         """Set the modules that a server tries to import when it starts."""
         if not all(type(name) is str for name in modules_names):
             raise TypeError("module_names must be a list of strings")
