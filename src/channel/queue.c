@@ -147,7 +147,8 @@ static ptrdiff_t put_once(struct rmt_self *self, const struct ramet_queue *queue
 
 /* A ring of twice the size of the last, which is full.  Its putters may be linking another
  * meanwhile; then ours is needed later, or not. */
-static int make_spare(struct rmt_self *self, struct rmt_queue *q, struct spare *spare)
+static int make_spare(struct rmt_self *self, uint64_t queue, struct rmt_queue *q,
+                      struct spare *spare)
 {
     /* Not under the guard: the last ring may be drained and freed by now, so its size is not read.
      */
@@ -155,7 +156,7 @@ static int make_spare(struct rmt_self *self, struct rmt_queue *q, struct spare *
     uint64_t capacity = RMT_RING_FIRST;
     while (capacity < 2 * size && capacity < q->largest)
         capacity *= 2;
-    return rmt_ring_alloc(self, capacity, &spare->hold, &spare->offset);
+    return rmt_ring_alloc(self, queue, capacity, &spare->hold, &spare->offset);
 }
 
 /* When in doubt true: tail is read before head, and both only grow, so that "full" was the truth
@@ -184,7 +185,7 @@ ptrdiff_t rmt_queue_put(struct rmt_self *self, const struct ramet_queue *queue,
             continue;
         }
         if (r == -EXFULL) {
-            r = make_spare(self, q, &spare);
+            r = make_spare(self, queue->offset, q, &spare);
         } else if (r == 0) {
             if (!rest.started) {
                 rest.self = self;
@@ -290,7 +291,7 @@ static int get_once(struct rmt_self *self, const struct ramet_queue *queue, stru
             return 1;
         }
         if (r == -EAGAIN) {
-            rmt_queue_free_ring(self, q, taken->hold);
+            rmt_block_free(self, taken->hold); /* passes through the put guard: ring_destroy */
         } else if (r == -ECANCELED) {
             r = rmt_queue_drain(self, queue->offset);
             return r < 0 ? r : -ESHUTDOWN;

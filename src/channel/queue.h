@@ -27,8 +27,9 @@
  * Growing.  A putter that finds the ring full allocates the next one into a hold, takes the guard
  * again, and links it with the commit that puts its item: {old.next, old.end, put_ring, hold,
  * tail}.  A getter that reaches a ring's end moves on by a commit {hold = old ring, get_ring}, then
- * takes and releases the put guard once (a putter that died in the middle of applying the record
- * that linked the ring would have it applied again: now it has been), and frees the ring.
+ * takes and releases the put guard once, in the ring's destroy function so that the getter's
+ * recovery does so, too (a putter that died in the middle of applying the record that linked the
+ * ring would have it applied again: now it has been), and frees the ring.
  */
 #ifndef RMT_QUEUE_H
 #define RMT_QUEUE_H
@@ -97,9 +98,6 @@ int rmt_queue_shutdown(struct rmt_self *self, const struct ramet_queue *queue, b
 
 /* Throws away what is left, as `done`.  The state is RMT_QUEUE_DISCARD. */
 int rmt_queue_drain(struct rmt_self *self, uint64_t queue);
-
-/* Frees a ring that was taken into hold `hold` when the getters moved on. */
-void rmt_queue_free_ring(struct rmt_self *self, struct rmt_queue *q, int hold);
 
 /* ---- queue.c: putting and getting */
 #define RMT_QUEUE_BATCH 32 /* cells that are written or copied under one guard */

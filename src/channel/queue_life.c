@@ -29,7 +29,7 @@ static int fill(struct rmt_self *self, uint64_t queue, uint64_t max_items)
     struct rmt_queue *q = rmt_payload(queue);
     int hold;
     uint64_t ring;
-    int r = rmt_ring_alloc(self, rmt_ring_first(max_items), &hold, &ring);
+    int r = rmt_ring_alloc(self, queue, rmt_ring_first(max_items), &hold, &ring);
     if (r < 0)
         return r;
     q->max_items = max_items;
@@ -90,15 +90,21 @@ int rmt_queue_open(struct rmt_self *self, const ramet_ref *ref, struct ramet_que
 
 /* ---- throwing away what is left */
 
-void rmt_queue_free_ring(struct rmt_self *self, struct rmt_queue *q, int hold)
+/* Whoever frees a ring, be it the getter that moved on or the recovery of that one: a putter may
+ * have died while it applied the record that closed this ring.  Then the record is applied again,
+ * into the ring, by whoever takes the put guard next.  That is us: after this, no record names the
+ * ring. */
+static void ring_destroy(struct rmt_self *self, uint64_t offset)
 {
-    /* A putter may have died while it applied the record that closed this ring: then the record is
-     * applied again, into the ring, by whoever takes the put guard next.  That is us: after this,
-     * no record names the ring. */
-    if (rmt_guard_lock(self, &q->put) < 0)
-        return; /* poisoned: nothing is freed any more */
-    rmt_guard_unlock(self, &q->put);
-    rmt_block_free(self, hold);
+    const struct rmt_ring *ring = rmt_payload(offset);
+    uint64_t queue = ring->queue;
+    if (queue == 0 || !rmt_block_valid(queue) || rmt_block_at(queue)->kind != RAMET_KIND_QUEUE ||
+        rmt_block_at(queue)->generation != ring->generation)
+        return; /* it was never linked, or the queue went first */
+    struct rmt_queue *q = rmt_payload(queue);
+    if (rmt_load64_relaxed(&q->put.self) == RMT_QUEUE_WORD(queue, put) &&
+        rmt_guard_lock(self, &q->put) >= 0)
+        rmt_guard_unlock(self, &q->put);
 }
 
 /* Under the get guard: takes the first message into the hold, or drops the first bytes, or takes a
@@ -144,10 +150,8 @@ int rmt_queue_drain(struct rmt_self *self, uint64_t queue)
             return r;
         int what = drain_locked(self, queue, q, hold);
         rmt_guard_unlock(self, &q->get);
-        if (what == 1)
+        if (what == 1 || what == 2)
             rmt_block_free(self, hold);
-        else if (what == 2)
-            rmt_queue_free_ring(self, q, hold);
         else if (what == 0)
             break;
     }
@@ -191,7 +195,7 @@ static void queue_destroy(struct rmt_self *self, uint64_t queue)
     rmt_redo(&q->get, 1, RMT_QUEUE_WORD(queue, get_ring), 0);
     rmt_commit(&q->get, 2);
     rmt_guard_unlock(self, &q->get);
-    rmt_queue_free_ring(self, q, hold);
+    rmt_block_free(self, hold);
 }
 
 /* ---- the end of a user: what it had got and not released is counted as lost */
@@ -265,6 +269,13 @@ __attribute__((constructor)) static void queue_register(void)
         .check = queue_check,
         .dump = queue_dump,
     };
+    static const struct rmt_kind ring = {
+        .id = RMT_KIND_RING,
+        .name = "ring",
+        .clear = sizeof(struct rmt_ring),
+        .destroy = ring_destroy,
+    };
     rmt_kind_register(&kind);
+    rmt_kind_register(&ring);
     rmt_hold_register(RMT_HOLD_ITEM, lose_item);
 }

@@ -3,7 +3,6 @@
  * ring.c: allocating and checking segments of cells; see ring.h.
  */
 #include "channel/ring.h"
-#include "arena/kind.h"
 
 #include <errno.h>
 
@@ -15,7 +14,8 @@ uint64_t rmt_ring_first(uint64_t max_items)
     return capacity;
 }
 
-int rmt_ring_alloc(struct rmt_self *self, uint64_t capacity, int *ret_hold, uint64_t *ret_offset)
+int rmt_ring_alloc(struct rmt_self *self, uint64_t queue, uint64_t capacity, int *ret_hold,
+                   uint64_t *ret_offset)
 {
     uint64_t offset;
     size_t size = sizeof(struct rmt_ring) + capacity * sizeof(struct rmt_cell);
@@ -27,6 +27,8 @@ int rmt_ring_alloc(struct rmt_self *self, uint64_t capacity, int *ret_hold, uint
     ring->capacity = capacity;
     rmt_store64_relaxed(&ring->end, RMT_RING_OPEN);
     rmt_store64_relaxed(&ring->next, 0);
+    ring->generation = rmt_block_at(queue)->generation;
+    ring->queue = queue;
     *ret_offset = offset;
     return 0;
 }
@@ -72,10 +74,4 @@ int rmt_ring_check(uint64_t first, uint64_t last, uint64_t head, uint64_t tail)
         if (offset == 0 || ((struct rmt_ring *)rmt_payload(offset))->base != end)
             return -ENOTRECOVERABLE;
     }
-}
-
-__attribute__((constructor)) static void ring_register(void)
-{
-    static const struct rmt_kind kind = {.id = RMT_KIND_RING, .name = "ring"};
-    rmt_kind_register(&kind);
 }

@@ -33,7 +33,9 @@ struct rmt_ring {
     uint64_t capacity; /* cells, a power of two; constant */
     rmt_a64 end;       /* written once, by the commit that links `next`; RMT_RING_OPEN until then */
     rmt_a64 next;      /* the segment that follows; 0 while open */
-    uint64_t spare[4];
+    uint64_t queue;    /* its block, and that one's generation; constant, set before it is linked */
+    uint64_t generation;
+    uint64_t spare[2];
     struct rmt_cell cell[];
 };
 
@@ -51,8 +53,9 @@ static inline uint64_t rmt_ring_room(const struct rmt_ring *ring, uint64_t head,
     return ring->capacity - (tail - (head > ring->base ? head : ring->base));
 }
 
-/* A new open segment in one of the caller's holds. -ENOMEM, -ENOSPC. */
-int rmt_ring_alloc(struct rmt_self *self, uint64_t capacity, int *ret_hold, uint64_t *ret_offset);
+/* A new open segment for the queue at `queue`, in one of the caller's holds. -ENOMEM, -ENOSPC. */
+int rmt_ring_alloc(struct rmt_self *self, uint64_t queue, uint64_t capacity, int *ret_hold,
+                   uint64_t *ret_offset);
 
 /* The capacity of the first segment of a queue of at most `max_items` (0: any number). */
 uint64_t rmt_ring_first(uint64_t max_items);
