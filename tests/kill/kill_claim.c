@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * kill_claim.c: a death at each atomic operation of a worker: joining a pool, claiming, working,
- * publishing, leaving, while two peers work on the same job.  Each item is finished exactly once,
- * or failed because the victim died at it; everything else is worked off by others.
+ * publishing, failing an item, leaving in the middle of a range, while two peers work on the same
+ * job.  Each item is finished exactly once, or failed because the victim died at it; everything
+ * else is worked off by others.
  */
 #include "channel/message.h"
 #include "kill.h"
@@ -88,8 +89,17 @@ static void victim(void)
     struct rmt_worker w;
     OK(rmt_worker_join(&w, pool.offset, 0));
     work(&w, 2);
-    (void)rmt_worker_claim(&w, &try); /* publishes the last range */
-    rmt_worker_leave(&w);
+    if (rmt_worker_claim(&w, &try) == 0) { /* publishes the last range */
+        uint64_t offset;
+        struct iovec segment = {"no", 2};
+        int hold;
+        rmt_worker_begin(&w, w.first);
+        OK(rmt_message_build(w.self, &segment, 1, NULL, 0, &hold, &offset));
+        OK(rmt_worker_post(&w, hold, RMT_RESULT_ERROR));
+        rmt_worker_begin(&w, w.first + 1);
+        square(&w, w.first + 1);
+    }
+    rmt_worker_leave(&w); /* gives the rest of that range back */
 }
 
 static void peer(int index)
@@ -118,6 +128,10 @@ static uint64_t take(void)
         uint64_t first = b->arg[RMT_RESULT_FIRST];
         if (b->arg[RMT_RESULT_KIND] == RMT_RESULT_DEATH) {
             deaths++;
+            CHECK(atomic_fetch_add(&kill_shared->seen[first], 1) == 0);
+            continue;
+        }
+        if (b->arg[RMT_RESULT_KIND] == RMT_RESULT_ERROR) {
             CHECK(atomic_fetch_add(&kill_shared->seen[first], 1) == 0);
             continue;
         }
