@@ -3,6 +3,7 @@
  * ring.c: allocating and checking segments of cells; see ring.h.
  */
 #include "channel/ring.h"
+#include "arena/kind.h"
 
 #include <errno.h>
 
