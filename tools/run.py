@@ -2,6 +2,7 @@
 """What `make demo`, `make test`, `make bench` and `make format` do, after tools/start."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -38,7 +39,12 @@ def format_sources() -> None:
 COMMANDS = {"demo": demo, "test": checks.main, "bench": bench, "format": format_sources}
 
 
+def _end(signum, frame):
+    raise SystemExit(128 + signum)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _end)  # by way of `finally`: what the tests started is ended too
     try:
         return COMMANDS[sys.argv[1]]() or 0
     except SetupError as error:
