@@ -94,7 +94,7 @@ static int sleep_once(ConnectionObject *c, struct rmt_waiter *w,
 
     Py_BEGIN_ALLOW_THREADS;
     r = await(c->end, w);
-    if (r == 0 && w->slept > 8)
+    if ((r == 0 || r == -EINTR) && w->slept > 8)
         alone = c->end->fd >= 0 && rmt_doorbell_hung_up(c->end->fd);
     Py_END_ALLOW_THREADS;
     /* Also after a sleep that nobody interrupted: the signal may have come just before it. */
