@@ -88,5 +88,11 @@ int main(int argc, char **argv)
     }
     printf("before the event %d processes had gone on, after it %d\n", before, shared->released);
     printf("%d visits, never more than %d at once\n", PROCESSES * VISITS, shared->most);
-    return before == 0 && shared->released == PROCESSES && shared->most <= 2 ? 0 : 1;
+    bool right = before == 0 && shared->released == PROCESSES && shared->most <= 2;
+    ramet_data_close(data);
+    ramet_lock_close(lock);
+    ramet_semaphore_close(two);
+    ramet_semaphore_close(ready);
+    ramet_event_close(event);
+    return right ? 0 : 1;
 }
