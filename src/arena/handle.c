@@ -89,16 +89,40 @@ static int grow(void)
     return 0;
 }
 
-static int entry_take(uint32_t *ret_index, uint64_t *ret_word)
+/* An entry about to be filled.  From begin to end the table lock is held, over the commit: a fork
+ * in between would copy the entry empty, and the child find the handle open without a count. */
+struct filling {
+    uint32_t index;
+    uint64_t word;
+    uint32_t recovering; /* what it was: nothing is recovered under the table lock */
+};
+
+static int entry_begin(struct rmt_self *self, struct filling *f)
 {
     rmt_table_lock();
     int r = free_count > 0 ? 0 : grow();
-    if (r == 0) {
-        *ret_index = free_stack[--free_count];
-        *ret_word = entry_word(*ret_index);
+    if (r < 0) {
+        rmt_table_unlock();
+        return r;
     }
+    f->index = free_stack[--free_count];
+    f->word = entry_word(f->index);
+    f->recovering = self->recovering;
+    self->recovering = 1;
+    return 0;
+}
+
+static void entry_end(struct rmt_self *self, const struct filling *f, bool filled)
+{
+    if (!filled)
+        free_stack[free_count++] = f->index;
+    self->recovering = f->recovering;
     rmt_table_unlock();
-    return r;
+    uint64_t dead = self->found_dead;
+    if (dead != 0 && !self->recovering) {
+        self->found_dead = 0;
+        rmt_recover(self, dead);
+    }
 }
 
 static void entry_put(uint32_t index)
@@ -167,44 +191,39 @@ void rmt_count_drop(struct rmt_self *self, uint64_t word)
 int rmt_handle_create(struct rmt_self *self, int hold, struct rmt_handle *ret_handle)
 {
     uint64_t offset = rmt_load64_relaxed(&self->thread->hold[hold].what) & ~RMT_TAG_MASK;
-    uint32_t index;
-    uint64_t word;
-    int r = entry_take(&index, &word);
+    struct filling f;
+    int r = entry_begin(self, &f);
     if (r < 0)
         return r;
     struct rmt_guard *g = guard_of(offset);
     r = rmt_guard_lock(self, g);
-    if (r < 0) {
-        entry_put(index);
-        return r;
+    if (r >= 0) {
+        rmt_redo(g, 0, refs_word(offset), 1);
+        rmt_redo(g, 1, f.word, offset);
+        rmt_redo(g, 2, rmt_hold_what(self, hold), 0);
+        rmt_commit(g, 3);
+        *ret_handle = (struct rmt_handle){
+            .offset = offset, .index = f.index, .generation = rmt_block_at(offset)->generation};
+        rmt_guard_unlock(self, g);
     }
-    rmt_redo(g, 0, refs_word(offset), 1);
-    rmt_redo(g, 1, word, offset);
-    rmt_redo(g, 2, rmt_hold_what(self, hold), 0);
-    rmt_commit(g, 3);
-    rmt_guard_unlock(self, g);
-    *ret_handle = (struct rmt_handle){
-        .offset = offset, .index = index, .generation = rmt_block_at(offset)->generation};
-    return 0;
+    entry_end(self, &f, r >= 0);
+    return r < 0 ? r : 0;
 }
 
 int rmt_handle_of(struct rmt_self *self, uint64_t offset, struct rmt_handle *ret_handle)
 {
-    uint32_t index;
-    uint64_t word;
-    int r = entry_take(&index, &word);
+    struct filling f;
+    int r = rmt_reach(offset);
+    if (r == 0)
+        r = entry_begin(self, &f);
     if (r < 0)
         return r;
-    r = rmt_reach(offset);
-    if (r == 0)
-        r = rmt_count_add(self, word, offset);
-    if (r < 0) {
-        entry_put(index);
-        return r;
-    }
-    *ret_handle = (struct rmt_handle){
-        .offset = offset, .index = index, .generation = rmt_block_at(offset)->generation};
-    return 0;
+    r = rmt_count_add(self, f.word, offset);
+    if (r >= 0)
+        *ret_handle = (struct rmt_handle){
+            .offset = offset, .index = f.index, .generation = rmt_block_at(offset)->generation};
+    entry_end(self, &f, r >= 0);
+    return r;
 }
 
 int rmt_handle_dup(struct rmt_self *self, const struct rmt_handle *from,
@@ -230,26 +249,23 @@ int rmt_handle_open(struct rmt_self *self, const ramet_ref *ref, uint32_t kind,
 {
     if (ref->arena != rmt_local.id || !rmt_block_valid(ref->offset))
         return -ESTALE;
-    uint32_t index;
-    uint64_t word;
-    int r = entry_take(&index, &word);
+    struct filling f;
+    int r = entry_begin(self, &f);
     if (r < 0)
         return r;
     struct rmt_guard *g = guard_of(ref->offset);
     r = rmt_guard_lock(self, g);
     if (r >= 0) {
         r = check_ref(ref, kind);
-        if (r == 0)
-            commit_add(g, word, ref->offset);
+        if (r == 0) {
+            commit_add(g, f.word, ref->offset);
+            *ret_handle = (struct rmt_handle){
+                .offset = ref->offset, .index = f.index, .generation = ref->generation};
+        }
         rmt_guard_unlock(self, g);
     }
-    if (r < 0) {
-        entry_put(index);
-        return r;
-    }
-    *ret_handle =
-        (struct rmt_handle){.offset = ref->offset, .index = index, .generation = ref->generation};
-    return 0;
+    entry_end(self, &f, r >= 0);
+    return r;
 }
 
 void rmt_handle_close(struct rmt_self *self, struct rmt_handle *handle)
@@ -257,8 +273,10 @@ void rmt_handle_close(struct rmt_self *self, struct rmt_handle *handle)
     if (handle->offset == 0)
         return;
     handle->offset = 0;
-    rmt_count_drop(self, entry_now(handle->index));
-    entry_put(handle->index);
+    uint64_t word = entry_now(handle->index);
+    rmt_count_drop(self, word);
+    if (rmt_load64_relaxed((rmt_a64 *)rmt_at(word)) == 0) /* else it is still a count: not reused */
+        entry_put(handle->index);
 }
 
 ramet_ref rmt_handle_ref(const struct rmt_handle *handle)
