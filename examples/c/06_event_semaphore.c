@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     }
     printf("before the event %d processes had gone on, after it %d\n", before, shared->released);
     printf("%d visits, never more than %d at once\n", PROCESSES * VISITS, shared->most);
-    bool right = before == 0 && shared->released == PROCESSES && shared->most <= 2;
+    int right = before == 0 && shared->released == PROCESSES && shared->most <= 2;
     ramet_data_close(data);
     ramet_lock_close(lock);
     ramet_semaphore_close(two);
