@@ -8,6 +8,8 @@
 #include "base/os.h"
 #include <ramet/arena.h>
 
+#include <errno.h>
+
 #define WATCH_PERIOD 500000000 /* ns between two looks of one process while it sleeps */
 #define TRY_PERIOD 20000000    /* the same for those who do not sleep */
 
@@ -64,8 +66,9 @@ int rmt_sleep_watching(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint6
 {
     uint32_t slept = w->slept;
     int r = rmt_sleep(w, word, seen, offset, 0);
-    /* Not after the first slices, which are short: most sleeps end in them. */
-    if (r == 0 && slept > 4)
+    /* Not after the first slices, which are short: most sleeps end in them.  But whoever waits a
+     * short while again and again gets no further than them. */
+    if ((r == 0 && slept > 4) || r == -ETIMEDOUT)
         look(WATCH_PERIOD);
     return r;
 }
