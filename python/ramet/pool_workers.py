@@ -301,7 +301,11 @@ class Workers:
                     break
                 if not self.pool and not self.leaving:
                     break
-            self.wait((), event, -1)
+                leaving = [] if self.pool else list(self.leaving)
+            if not leaving:
+                self.wait((), event, -1)
+            for worker in leaving:  # all that is left of the pool: nobody needs looking after
+                worker.join()
         if self.broken is not None:
             self.terminate()
         self._stop_keeper()
