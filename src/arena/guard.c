@@ -41,8 +41,10 @@ static int take_over(struct rmt_self *self, struct rmt_guard *g, uint64_t dead)
     uint64_t n = rmt_load64(&g->armed);
     self->in_guard = 1;
     if (n != 0 && !record_sound(g, n)) {
+        /* The guard stays taken, so that nobody comes in: who waits for it sees the poison. */
         rmt_poison("a commit record of a dead process is damaged");
-        rmt_guard_unlock(self, g);
+        self->in_guard = 0;
+        rmt_store64_relaxed(&self->thread->guard, 0);
         return -ENOTRECOVERABLE;
     }
     if (n != 0)
