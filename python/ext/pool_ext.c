@@ -564,6 +564,7 @@ static PyObject *pool_map(PyObject *op, PyTypeObject *defining, PyObject *const 
         return NULL;
     options.user = star ? RMT_PY_CALL_STAR : RMT_PY_CALL_ITEM;
     options.batch = batch;
+    options.expected = n;
     options.slots = (n + batch - 1) / batch;
     PyObject *job = submit(op, st, args[0], &options);
     if (!job)

@@ -32,6 +32,21 @@ int64_t rmt_os_now(void)
     return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+uint64_t rmt_os_ticks(void)
+{
+    struct timespec t;
+    uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+    clock_gettime(CLOCK_BOOTTIME, &t); /* cannot fail with this clock */
+    return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec / (NS_PER_S / hz);
+}
+
+int64_t rmt_os_now_coarse(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 /* ---- futex */
 
 int rmt_os_futex_wait(rmt_a32 *word, uint32_t expect, int64_t deadline)

@@ -14,7 +14,10 @@
 #include <sys/types.h>
 
 /* --- time */
-int64_t rmt_os_now(void); /* CLOCK_MONOTONIC, ns */
+int64_t rmt_os_now(void);        /* CLOCK_MONOTONIC, ns */
+int64_t rmt_os_now_coarse(void); /* the same as of the last tick, some ms ago; a few ns */
+
+uint64_t rmt_os_ticks(void); /* clock ticks since boot, as in /proc/PID/stat */
 
 /* --- futex (shared between processes).
  * wait: 0 woken, -EAGAIN the word was not `expect`, -ETIMEDOUT, -EINTR.  `deadline` is absolute. */

@@ -144,7 +144,7 @@ static int flush(struct rmt_worker *w, int hold)
     uint64_t finished = rmt_load64_relaxed(&j->finished);
     rmt_guard_unlock(w->self, &p->guard); /* full barrier: then look at what is wanted */
     tell_if_wanted(w, finished, rmt_load64(&j->want)); /* an ACTIVE record keeps the job there */
-    w->flushed = rmt_os_now();
+    w->flushed = rmt_os_now_coarse();
     return 0;
 }
 
@@ -285,7 +285,8 @@ static bool claim_queued(struct rmt_worker *w, struct rmt_pool *p)
         uint64_t there = rmt_load64_relaxed(&j->published) - next;
         uint64_t total = rmt_load64_relaxed(&j->total);
         if (there != 0) {
-            uint64_t left = total == RMT_OPEN ? there : total - next;
+            uint64_t left = (total == RMT_OPEN ? j->expected : total) - next;
+            left = left < there || left > RMT_OPEN / 2 ? there : left;
             uint64_t length = range_length(p, j, left, there);
             unsigned n = 0;
             prepare(w, job, next, next + length);
@@ -333,7 +334,8 @@ static void measure(struct rmt_worker *w)
     uint64_t ns = (uint64_t)(rmt_os_now() - w->started) / items;
     uint64_t old = rmt_load64_relaxed(&j->item_ns);
     ns = ns ? ns : 1;
-    rmt_store64_relaxed(&j->item_ns, old == 0 ? ns : (old * 3 + ns) / 4);
+    /* Down at once and up slowly: a range that took long was often just interrupted. */
+    rmt_store64_relaxed(&j->item_ns, old == 0 || ns < old ? ns : (old * 3 + ns) / 4);
 }
 
 /* One look at the pool.  0 claimed; -EAGAIN nothing there; -EBUSY look again; -ENOENT ended; or as
@@ -414,10 +416,11 @@ int rmt_worker_claim(struct rmt_worker *w, const ramet_wait *wait)
             break;
     }
     if (r == 0) {
-        w->started = w->flushed = rmt_os_now();
+        w->started = rmt_os_now();
+        w->begun = w->flushed = rmt_os_now_coarse();
         /* Who never sleeps has to look by himself whether anybody is left to work for. */
-        if (w->started - w->looked > LOOK_NS) {
-            w->looked = w->started;
+        if (w->begun - w->looked > LOOK_NS) {
+            w->looked = w->begun;
             if (rmt_dead(parent))
                 r = -EPIPE;
         }
@@ -474,10 +477,10 @@ static int give_back_rest(struct rmt_worker *w)
 
 int rmt_worker_pause(struct rmt_worker *w)
 {
-    const struct rmt_job *j = rmt_job_at(w->job);
-    int64_t now = rmt_os_now();
+    int64_t now = rmt_os_now_coarse();
     int r = 0;
-    if (now - w->started > PATIENCE * BUDGET_NS && j->chunk == 0 && w->at + 1 < w->end) {
+    if (now - w->begun > PATIENCE * BUDGET_NS && w->at + 1 < w->end &&
+        rmt_job_at(w->job)->chunk == 0 && rmt_load32(&rmt_pool_at(w->pool)->sleepers) != 0) {
         measure(w);
         r = give_back_rest(w);
     }

@@ -33,7 +33,8 @@ struct rmt_worker { /* process-local */
     uint64_t first, end;
     uint64_t at;      /* item that was begun last, or RMT_NO_ITEM */
     uint64_t pending; /* first item whose result is not published */
-    int64_t started;  /* when the range was begun */
+    int64_t started;  /* when the range was begun; the other times are coarse ones */
+    int64_t begun;    /* the same as a coarse time */
     int64_t flushed;  /* when something of it was published last */
     int64_t looked;   /* when the parent was last seen alive */
     /* the result block, as record.results */

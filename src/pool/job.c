@@ -129,6 +129,7 @@ int rmt_job_make(struct rmt_self *self, uint64_t pool, const struct rmt_job_opti
     j->item_size = options->item_size;
     j->result_size = options->result_size;
     j->user = options->user;
+    j->expected = options->expected;
     rmt_store64_relaxed(&j->published, options->given);
     rmt_store64_relaxed(&j->total, options->given ? options->given : RMT_OPEN);
     rmt_store64_relaxed(&j->want, RMT_OPEN);

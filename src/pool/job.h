@@ -79,7 +79,9 @@ struct rmt_job {
     uint64_t slots;     /* packets that the table holds at once */
     uint64_t item_size; /* C: bytes of an input; 0: packets are encoded by the layer above */
     uint64_t result_size;
-    uint64_t user;     /* for the layer above */
+    uint64_t user; /* for the layer above */
+    uint64_t
+        expected; /* how many items there will be, probably, while the end is open; 0 unknown */
     uint64_t function; /* offset of a message in this block's chain; 0 none */
     rmt_a64 flags;     /* RMT_JOB_*; under the guard */
     rmt_a64 link;      /* next in the queue */
@@ -169,6 +171,7 @@ int rmt_pool_workers(struct rmt_self *self, uint64_t pool, uint64_t *pids, int r
  * until the submitter drops it. */
 struct rmt_job_options {
     uint64_t chunk, batch, slots, item_size, result_size, user;
+    uint64_t expected;
     uint64_t given; /* items that need no packet, since the function has them; 0: the job is fed */
 };
 

@@ -349,6 +349,7 @@ static int submit(ramet_job *handle, struct rmt_self *self, const char *task, co
         .slots = in_size == 0 ? 1 : (handle->count + batch - 1) / batch,
         .item_size = in_size,
         .result_size = handle->out_size,
+        .expected = handle->count,
         .given = in_size == 0 ? handle->count : 0,
     };
     uint64_t job;
