@@ -20,18 +20,22 @@ struct cached { /* index: slot */
 static struct cached *cache; /* RMT_SLOTS entries, sparse in practice: calloc'ed on first use */
 static pthread_mutex_t cache_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-/* pidfd_open succeeds for whoever has the pid now; the start time, read after, tells whether that
- * is the recorded process: if the pid had been reused before the open, the start time differs. */
-static int open_verified(pid_t pid, uint64_t start_time, int *ret_fd)
+/* pidfd_open succeeds for whoever has the pid now.  If that one is dead, so is the recorded
+ * process, whether it is the same or had the pid before it.  If it lives, its start time, read
+ * after, tells: the recorded process had started when it wrote `before` (clock ticks since boot),
+ * another that got the pid later starts later, and no pid comes round again within a tick. */
+static int open_verified(pid_t pid, uint64_t before, int *ret_fd)
 {
     int fd;
     int r = rmt_os_pidfd_open(pid, &fd);
     if (r < 0) /* without a descriptor to spare at least one who was waited for is found */
         return kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : r;
-    uint64_t start = start_time;
-    if (start_time != 0)
+    uint64_t start = 0;
+    if (rmt_os_pidfd_dead(fd) > 0)
+        r = -ESRCH;
+    else if (before != 0)
         r = rmt_os_start_time(pid, &start);
-    if (r == 0 && start != start_time)
+    if (r == 0 && start > before)
         r = -ESRCH;
     /* No such file: the process is gone, or this one cannot see it there (chroot, hidepid). */
     if (r == -ENOENT && rmt_os_pidfd_dead(fd) > 0)

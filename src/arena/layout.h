@@ -113,7 +113,7 @@ enum rmt_member_state {
 struct rmt_member {
     rmt_a64 state;
     rmt_a64 pid;        /* of the process that lives here; written before LIVE */
-    rmt_a64 start_time; /* as in /proc/PID/stat, written before LIVE */
+    rmt_a64 start_time; /* it had started by then: clock ticks since boot; written before LIVE */
     rmt_a64 parent;     /* process word of the reserving parent, written before RESERVED; else 0 */
     rmt_a64
         recoverer; /* rmt_word of who recovers it; CAS while DYING; 0 set before LIVE or RESERVED */

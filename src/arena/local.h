@@ -82,7 +82,7 @@ void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot); /* of a dead or
 /* death.c */
 int rmt_dead_known(uint64_t word);    /* 1 if the slot has moved on; makes no system call */
 int rmt_dead_thorough(uint64_t word); /* as rmt_dead, and 1 also if the process left by exec */
-int rmt_pid_gone(pid_t pid, uint64_t start_time); /* 1 no such process; start_time 0: any */
+int rmt_pid_gone(pid_t pid, uint64_t before); /* 1 none that started by then; 0: at any time */
 void rmt_death_before_fork(void);
 void rmt_death_after_fork(void);
 

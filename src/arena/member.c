@@ -56,15 +56,10 @@ int rmt_member_take(uint32_t *ret_slot, uint32_t *ret_epoch)
 
 /* In the process that is going to live there: who it is, before the store or CAS that makes it
  * LIVE. */
-static int write_identity(struct rmt_member *m)
+static void write_identity(struct rmt_member *m)
 {
-    uint64_t start;
-    int r = rmt_os_start_time(getpid(), &start);
-    if (r < 0)
-        return r;
     rmt_store64_relaxed(&m->pid, (uint64_t)getpid());
-    rmt_store64_relaxed(&m->start_time, start);
-    return 0;
+    rmt_store64_relaxed(&m->start_time, rmt_os_ticks());
 }
 
 static void settle(uint32_t slot, uint32_t epoch)
@@ -80,11 +75,7 @@ static void settle(uint32_t slot, uint32_t epoch)
 int rmt_member_join(uint32_t slot, uint32_t epoch)
 {
     struct rmt_member *m = rmt_member_at(slot);
-    int r = write_identity(m);
-    if (r < 0) {
-        rmt_store64(&m->state, rmt_member_word(epoch + 1, 0, RMT_MEMBER_FREE));
-        return r;
-    }
+    write_identity(m);
     rmt_store64_relaxed(&m->parent, 0);
     rmt_store64_relaxed(&m->recoverer, 0);
     rmt_store64(&m->state, rmt_member_word(epoch, getpid(), RMT_MEMBER_LIVE));
@@ -104,9 +95,7 @@ int rmt_member_reserve(uint32_t slot, uint32_t epoch)
 int rmt_member_claim(uint32_t slot, uint32_t epoch, pid_t parent)
 {
     struct rmt_member *m = rmt_member_at(slot);
-    int r = write_identity(m);
-    if (r < 0)
-        return r;
+    write_identity(m);
     uint64_t reserved = rmt_member_word(epoch, parent, RMT_MEMBER_RESERVED);
     /* Losing: the parent was found dead and its reservation taken back before this child could say
      * that it lives. */
