@@ -18,8 +18,9 @@ struct loop {
     /* the function of the job whose block has this generation; NULL: none is decoded */
     uint64_t job, generation;
     PyObject *function, *args, *kwds;
-    /* where the inputs are read: in the packet whose block has this generation; 0: nowhere */
-    uint64_t packet, packet_generation;
+    /* where the inputs of that job are read: the packet with items [packet_first, packet_end).
+     * While an item of it is not finished, as one of ours is not, it stays. */
+    uint64_t packet_first, packet_end; /* 0, 0: nowhere */
     struct rmt_items items;
 };
 
@@ -38,7 +39,7 @@ static int decode_function(struct loop *l)
     Py_CLEAR(l->function);
     Py_CLEAR(l->args);
     Py_CLEAR(l->kwds);
-    l->packet = 0;
+    l->packet_first = l->packet_end = 0;
     r = rmt_message_data(j->function, &data, &size);
     if (r < 0) {
         rmt_py_error(r, "read a pool's function");
@@ -65,29 +66,38 @@ static int decode_function(struct loop *l)
     return 0;
 }
 
-/* Item i of the range, decoded: a new reference. */
-static PyObject *input(struct loop *l, uint64_t i)
+static int open_packet(struct loop *l, uint64_t i)
 {
     uint64_t packet, first;
     const uint8_t *data;
     size_t size;
-    PyObject *item;
     int r = rmt_worker_packet(&l->w, i, &packet, &first);
 
-    if (r == 0 &&
-        (packet != l->packet || rmt_block_at(packet)->generation != l->packet_generation ||
-         first + l->items.index > i)) {
-        l->packet = 0;
+    l->packet_end = 0;
+    if (r == 0)
         r = rmt_message_data(packet, &data, &size);
-        if (r == 0 && rmt_items_open(data, size, &l->items) < 0)
-            return NULL;
+    if (r < 0) {
+        rmt_py_error(r, "read a pool's input");
+        return -1;
     }
-    if (r < 0)
-        return rmt_py_error(r, "read a pool's input");
-    if (rmt_items_skip(&l->items, i - first - l->items.index) < 0)
+    if (rmt_items_open(data, size, &l->items) < 0)
+        return -1;
+    l->packet_first = first;
+    l->packet_end = first + rmt_job_at(l->w.job)->batch;
+    return 0;
+}
+
+/* Item i of the range, decoded: a new reference. */
+static PyObject *input(struct loop *l, uint64_t i)
+{
+    PyObject *item;
+
+    /* Reading goes forward only. */
+    if ((i >= l->packet_end || i < l->packet_first + l->items.index) && open_packet(l, i) < 0)
         return NULL;
-    l->packet = packet;
-    l->packet_generation = rmt_block_at(packet)->generation;
+    if (i != l->packet_first + l->items.index &&
+        rmt_items_skip(&l->items, i - l->packet_first - l->items.index) < 0)
+        return NULL;
     item = rmt_decode_next(l->st, &l->items, NULL, NULL);
     if (!item && !PyErr_Occurred())
         PyErr_SetString(PyExc_RuntimeError, "a pool's input has fewer items than it should");
