@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define LIFELINES 64
+#define SWEEP_FROM 64 /* slots */
 
 static struct lifeline { /* under the table lock */
     uint32_t slot, epoch;
@@ -56,13 +57,25 @@ static void check_lifelines(void)
     }
 }
 
+/* A slot for the child.  Those of children whose deaths nobody announced are found here: when all
+ * are in use, and each time that their number has doubled. */
+static int take_slot(uint32_t *ret_slot, uint32_t *ret_epoch)
+{
+    int r = rmt_member_take(ret_slot, ret_epoch);
+    if (r == -EUSERS && rmt_sweep(bookkeeper_in_use) > 0)
+        r = rmt_member_take(ret_slot, ret_epoch);
+    else if (r == 0 && *ret_slot >= SWEEP_FROM && (*ret_slot & (*ret_slot - 1)) == 0)
+        (void)rmt_sweep(bookkeeper_in_use);
+    return r;
+}
+
 static int reserve(void)
 {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
         return -errno;
     uint32_t slot, epoch;
-    int r = rmt_member_take(&slot, &epoch);
+    int r = take_slot(&slot, &epoch);
     if (r < 0) {
         close(fds[0]);
         close(fds[1]);

@@ -48,6 +48,22 @@ static int acquire(const ramet_wait *wait)
     return ramet_semaphore_acquire(semaphore, wait);
 }
 
+static void idle(void *unused)
+{
+    (void)unused;
+    OK(ramet_join());
+}
+
+/* Slots of children that nobody announces are taken back while others are forked. */
+static void many_children(void)
+{
+    ramet_usage usage = {.size = sizeof usage};
+    for (int i = 0; i < 300; i++)
+        CHECK(finish(child(idle, NULL)) == 0);
+    OK(ramet_arena_usage(&usage));
+    CHECK(usage.members <= 129);
+}
+
 int main(void)
 {
     static const int64_t limits[] = {0, 5, 1000};
@@ -64,6 +80,7 @@ int main(void)
         poll_in(limits[i], acquire);
         OK(ramet_semaphore_release(semaphore, 1));
     }
+    many_children();
     printf("%-24s found by who waits for what they had\n", "unannounced deaths");
     return 0;
 }
