@@ -151,7 +151,12 @@ static void become_child(void)
             forget(&lifelines[i]);
     }
     rmt_local.slot = 0;
-    int r = have_child ? rmt_member_claim(pending.slot, pending.epoch, parent_pid) : reserve_error;
+    int r = reserve_error;
+    if (have_child) {
+        /* No parent is to be seen in a new pid namespace, nor the pids by which members know each
+         * other. */
+        r = getppid() == 0 ? -EXDEV : rmt_member_claim(pending.slot, pending.epoch, parent_pid);
+    }
     rmt_local.error = r;
     rmt_store32_relaxed((rmt_a32 *)rmt_member_mark, 1);
     rmt_thread_after_fork();

@@ -10,6 +10,7 @@
 #include <ramet/lock.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -127,6 +128,42 @@ static void raw_clone(void)
     printf("%-24s ends without its parent's name\n", "raw clone");
 }
 
+/* Pids of another namespace mean nothing here: its processes could not be told from dead ones. */
+static void in_another_namespace(void *unused)
+{
+    (void)unused;
+    OK(ramet_join());
+    if (unshare(CLONE_NEWPID) < 0)
+        _exit(77);
+    pid_t init = 0;
+    for (int i = 0; i < 2; i++) { /* the first of them is the init of the others: it stays */
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            CHECK(ramet_join() == -EXDEV);
+            if (i == 0)
+                pause();
+            _exit(0);
+        }
+        if (i == 0) {
+            init = pid;
+        } else {
+            CHECK(finish(pid) == 0);
+            kill(init, SIGKILL);
+            CHECK(finish(init) == -SIGKILL);
+        }
+    }
+}
+
+static void pid_namespace(void)
+{
+    int status = finish(child(in_another_namespace, NULL));
+    CHECK(status == 0 || status == 77);
+    while (OK(ramet_sweep()) > 0)
+        ;
+    printf("%-24s %s\n", "another pid namespace", status ? "skipped: needs rights" : "is refused");
+}
+
 int main(void)
 {
     watchdog();
@@ -138,5 +175,6 @@ int main(void)
     without_main_thread();
     without_proc();
     raw_clone();
+    pid_namespace();
     return 0;
 }
