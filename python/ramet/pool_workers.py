@@ -175,8 +175,10 @@ class Workers:
         if error is None:
             # Its initializer failed, say, and it has printed why; or it was killed. That may be bad
             # luck, but when as many in a row as the pool has workers cannot start, none will.
+            # Who kills workers from outside is granted more of them.
+            killed = code in (-signal.SIGKILL, -signal.SIGTERM)
             self.failed_starts += 1
-            if self.failed_starts >= max(self.size, 2):
+            if self.failed_starts >= max(self.size, 64 if killed else 2):
                 error = RuntimeError(
                     f"the workers of the pool cannot start: process {worker.pid} {_how(code)} "
                     "before it took any work"

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,8 +104,10 @@ static void note_end(ramet_pool *pool, struct worker *w, int code)
     if (word & 1ull << (w->number % 64)) {
         pool->failed_starts = 0;
     } else if (code != 0 && pool->state != RMT_POOL_ENDED) {
+        /* Who kills workers from outside is granted more of them. */
+        unsigned patience = code == -SIGKILL || code == -SIGTERM ? 64 : 2;
         pool->failed_starts++;
-        if (pool->failed_starts >= (pool->size > 2 ? pool->size : 2))
+        if (pool->failed_starts >= (pool->size > patience ? pool->size : patience))
             rmt_store64(&pool->broken, 1);
     }
 }
