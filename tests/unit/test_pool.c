@@ -10,6 +10,7 @@
 #include <ramet/pool.h>
 
 #include <pthread.h>
+#include <sys/syscall.h>
 
 static int square(const void *in, void *out, const void *arg, size_t arg_size)
 {
@@ -260,6 +261,10 @@ int main(int argc, char **argv)
 {
     bool broken = argc > 1 && strcmp(argv[1], "broken") == 0;
     watchdog();
+    if (syscall(SYS_pidfd_open, getpid(), 0) < 0 && errno == ENOSYS) {
+        fprintf(stderr, "no pidfds here (an old valgrind?): processes cannot be started\n");
+        return 77;
+    }
     ramet_pool_tasks(pool_tasks, 3);
     OK(ramet_enter(argc, argv, broken ? bad_tasks : tasks, 1));
     if (broken)
