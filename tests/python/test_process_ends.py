@@ -467,7 +467,7 @@ def test_package_next_to_the_program_is_found_by_its_children(method, write, tmp
     assert run(write(functions, main), method) == (0, "found\n", "")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="3.11 does not warn")
 def test_no_warning_about_threads_without_threads(method, write):
+    """From 3.12 on, os.fork() warns if the process has several threads: ours has none of its own."""
     main = "process = context.Process(target=nothing); process.start(); process.join()"
     assert run("-W", "error", write("", main), method) == (0, "", "")
