@@ -7,7 +7,6 @@ is there when a program starts. A program prints the pids of the processes that 
 
 import os
 import signal
-import sys
 import textwrap
 import time
 
@@ -468,6 +467,6 @@ def test_package_next_to_the_program_is_found_by_its_children(method, write, tmp
 
 
 def test_no_warning_about_threads_without_threads(method, write):
-    """From 3.12 on, os.fork() warns if the process has several threads: ours has none of its own."""
+    """From 3.12 on, os.fork() warns where there are several threads: ours makes none."""
     main = "process = context.Process(target=nothing); process.start(); process.join()"
     assert run("-W", "error", write("", main), method) == (0, "", "")
