@@ -19,12 +19,14 @@ extern "C" {
 #endif
 
 /* Joins this process's arena, and creates one if it has none.  Any thread, any number of times.
- * -ENOMEM, -EMFILE, ... ; -ENOTRECOVERABLE if the arena was found damaged. */
+ * -ENOMEM, -EMFILE, ... ; -EUSERS: there are 16383 members; -ECHILD: this process was made by a raw
+ * clone, or its parent died while it forked; -ENOTRECOVERABLE if the arena was found damaged. */
 RAMET_API int ramet_join(void);
 
 /* Joins the arena behind `fd` (which stays the caller's and may be closed afterwards).
  * 0 also if this process is a member of that very arena; -EALREADY if it has another one;
- * -EPROTO if the descriptor is no arena or one of another layout. */
+ * -EPROTO if the descriptor is no arena or one of another layout; -EXDEV: its members live in
+ * another pid namespace; -EBADF, and the errors of ramet_join(). */
 RAMET_API int ramet_attach(int fd);
 
 /* The descriptor of the arena, close-on-exec, owned by the library; to hand it to a program that is
@@ -50,7 +52,7 @@ typedef struct ramet_usage {
     uint32_t members;         /* live processes */
 } ramet_usage;
 
-/* Exact when nothing else runs. */
+/* Set `size` before the call; -EINVAL for one that is unknown.  Exact when nothing else runs. */
 RAMET_API int ramet_arena_usage(ramet_usage *ret_usage);
 
 /* Verifies the invariants of the whole arena while nobody else uses it (tests): 0, or

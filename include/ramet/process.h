@@ -33,7 +33,7 @@ typedef struct ramet_task {
 
 /* Call it first in main, before threads are started.  `tasks` must outlive the process.  Returns 0
  * in a program that was started by its user; in a spawned child or fork server it does not return.
- */
+ * -EINVAL: an entry without a name or function, or with a name longer than 63 bytes. */
 RAMET_API int ramet_enter(int argc, char **argv, const ramet_task *tasks, size_t count);
 
 enum ramet_start_method { RAMET_FORK = 1, RAMET_SPAWN = 2, RAMET_FORKSERVER = 3 };
@@ -52,12 +52,16 @@ typedef struct ramet_process_options {
 
 typedef struct ramet_process ramet_process;
 
-/* -EINVAL (unknown task or method: nothing was started), -EAGAIN, -ENOMEM, -EMFILE, ... */
+/* -EINVAL (unknown task or method: nothing was started), -ESTALE (one of `refs` is gone), -EBADF
+ * (forkserver, and one of the descriptors 0 to 2 is closed), -ENOSPC (this thread holds too much),
+ * -EAGAIN, -ENOMEM, -EMFILE, ... */
 RAMET_API int ramet_process_start(const ramet_process_options *options,
                                   ramet_process **ret_process);
 
-/* Waits for its end.  ret_code: the exit code, or minus the number of the signal that killed it.
- * The status is remembered: any number of calls.  -ETIMEDOUT, -EINTR, -ECHILD. */
+/* Waits for its end.  ret_code: the exit code, or minus the number of the signal that killed it;
+ * 120: the child did not find its request, because its parent was gone; 255: nobody knows, because
+ * the fork server died or somebody else waited for it.  The status is remembered: any number of
+ * calls.  -ETIMEDOUT, -EINTR, -ECHILD. */
 RAMET_API int ramet_process_join(ramet_process *process, const ramet_wait *wait, int *ret_code);
 
 RAMET_API pid_t ramet_process_pid(const ramet_process *process);

@@ -100,7 +100,7 @@ int rmt_member_claim(uint32_t slot, uint32_t epoch, pid_t parent)
     /* Losing: the parent was found dead and its reservation taken back before this child could say
      * that it lives. */
     if (!rmt_cas64(&m->state, &reserved, rmt_member_word(epoch, getpid(), RMT_MEMBER_LIVE)))
-        return -EOWNERDEAD;
+        return -ECHILD; /* not -EOWNERDEAD, which says of a lock that it was got */
     settle(slot, epoch);
     return 0;
 }

@@ -290,6 +290,7 @@ int ramet_reap(pid_t pid)
     int r = rmt_self(&self);
     if (r < 0)
         return r;
+    int found = 0; /* one process has two slots if it called exec and attached again */
     uint64_t high = rmt_load64(&rmt_header()->members_high);
     for (uint32_t slot = 1; slot < high; slot++) {
         uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
@@ -298,7 +299,7 @@ int ramet_reap(pid_t pid)
         if (rmt_member_state_of(state) == RMT_MEMBER_RESERVED)
             continue; /* made by it, not it */
         rmt_recover_slot(self, slot, state);
-        return 1;
+        found = 1;
     }
-    return 0;
+    return found;
 }

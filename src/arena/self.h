@@ -20,6 +20,8 @@ struct rmt_self {
     uint32_t in_guard;   /* 1 while this thread holds a guard: guards never nest */
     uint32_t recovering; /* 1 while this thread runs a recovery: recoveries never nest */
     uint32_t spin;       /* ns that spinning is worth now (wait.c adapts it) */
+    uint64_t wake_later; /* futex word of one who was notified and cannot go on before this thread
+                            gives its lock back: woken then (sync/lock.h); 0 none */
     uint32_t sleeps;     /* sleeps so far: every now and then wait.c tries spinning again */
 };
 

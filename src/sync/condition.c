@@ -173,7 +173,12 @@ int rmt_condition_notify(struct rmt_self *self, struct rmt_condition *c, uint64_
         rmt_guard_unlock(self, &c->guard);
         if (woken == 0)
             break;
-        wake(woken);
+        /* The caller has the lock, without which nobody goes on: one wake waits until he gives it
+         * back. */
+        if (self->wake_later == 0)
+            self->wake_later = woken;
+        else
+            wake(woken);
         count--;
     }
     return 0;

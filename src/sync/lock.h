@@ -55,6 +55,16 @@ static inline int rmt_lock_acquire(struct rmt_self *self, struct rmt_lock *lock,
     return RMT_LIKELY(rmt_lock_try(self, lock)) ? 0 : rmt_lock_acquire_slow(self, lock, at, wait);
 }
 
+/* Wakes whom this thread notified while it had the lock: earlier, he would only have had to sleep
+ * again, on the lock.  (If this thread dies in between, he finds out after a slice.) */
+static inline void rmt_lock_wake_later(struct rmt_self *self)
+{
+    if (RMT_UNLIKELY(self->wake_later != 0)) {
+        rmt_wake(rmt_low32(rmt_at(self->wake_later)), 1);
+        self->wake_later = 0;
+    }
+}
+
 /* As ramet_lock_release. */
 static inline int rmt_lock_release(struct rmt_self *self, struct rmt_lock *lock, uint64_t at)
 {
@@ -62,9 +72,10 @@ static inline int rmt_lock_release(struct rmt_self *self, struct rmt_lock *lock,
     rmt_store64(&self->thread->wakes,
                 at); /* before the CAS: recovery repeats the wake that it calls for */
     /* release: pairs with the CAS in rmt_lock_try and in the slow path */
-    if (RMT_LIKELY(rmt_cas64(&lock->word, &seen, 0)))
-        return 0;
-    return rmt_lock_release_slow(self, lock, at);
+    int r =
+        RMT_LIKELY(rmt_cas64(&lock->word, &seen, 0)) ? 0 : rmt_lock_release_slow(self, lock, at);
+    rmt_lock_wake_later(self);
+    return r;
 }
 
 /* The owner's word without flags: 0 free.  A hint, except for the caller's own. */

@@ -91,7 +91,8 @@ static void victim(void)
     work(&w, 2);
     if (rmt_worker_claim(&w, &try) == 0) { /* publishes the last range */
         uint64_t offset;
-        struct iovec segment = {"no", 2};
+        char text[] = "no";
+        struct iovec segment = {text, 2};
         int hold;
         rmt_worker_begin(&w, w.first);
         OK(rmt_message_build(w.self, &segment, 1, NULL, 0, &hold, &offset));

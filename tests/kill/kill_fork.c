@@ -49,7 +49,7 @@ static void use(void)
     struct rmt_self *self;
     int r = rmt_self(&self);
     if (r < 0) {
-        CHECK(r == -EOWNERDEAD);
+        CHECK(r == -ECHILD);
         return;
     }
     CHECK(*(unsigned char *)rmt_payload(view.offset) == 7);

@@ -87,7 +87,7 @@ static void work(uint64_t pool, uint64_t number, act_fn *act)
     struct rmt_worker w;
     int r;
     r = rmt_worker_join(&w, pool, number);
-    if (r == -EOWNERDEAD) /* the parent died before this process was anybody */
+    if (r == -ECHILD) /* the parent died before this process was anybody */
         return;
     CHECK(r == 0);
     while ((r = rmt_worker_claim(&w, NULL)) == 0) {
