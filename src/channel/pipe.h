@@ -25,7 +25,7 @@
  *
  * Payloads of up to RMT_PIPE_INLINE bytes are thus copied inside a guard.  It cannot be otherwise
  * in a ring of bytes (the place is known only inside, and is another's as soon as head moves), so
- * the limit is small: 4 KiB take some 60 ns on each side.  See docs/decisions/008-pipe.md.
+ * the limit is small: 4 KiB take some 60 ns on each side.  See docs/decisions/007-pipe.md.
  *
  * The doorbell makes the receiver's descriptor readable.  The word `bell` = 2 * bound + sure is
  * changed only under the put guard, and at every instant:
