@@ -21,7 +21,7 @@ void ramet_pool_tasks(const ramet_pool_task *table, size_t count)
 
 ramet_pool_fn *rmt_pool_function(const char *name)
 {
-    for (size_t i = 0; i < task_count; i++)
+    for (size_t i = 0; name && i < task_count; i++)
         if (strcmp(tasks[i].name, name) == 0)
             return tasks[i].run;
     return NULL;

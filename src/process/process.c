@@ -48,7 +48,7 @@ static int start(const ramet_process_options *options, const struct rmt_handle *
 
 int ramet_process_start(const ramet_process_options *options, ramet_process **ret_process)
 {
-    if (options->size != sizeof *options || !rmt_task_find(options->task) ||
+    if (!options || options->size != sizeof *options || !rmt_task_find(options->task) ||
         options->method < RAMET_FORK || options->method > RAMET_FORKSERVER ||
         (options->arg_size > 0 && !options->arg) || (options->ref_count > 0 && !options->refs))
         return -EINVAL;

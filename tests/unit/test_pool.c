@@ -161,6 +161,7 @@ static void test_end(void)
     ramet_job *job, *cancelled;
     pthread_t thread;
     CHECK(ramet_pool_map(pool, "unknown", NULL, 0, 3, NULL, 0, NULL, &job) == -EINVAL);
+    CHECK(ramet_pool_map(pool, NULL, NULL, 0, 3, NULL, 0, NULL, &job) == -EINVAL);
     OK(ramet_pool_map(pool, "nap", NULL, 0, 100, NULL, 0, NULL, &job));
     OK(ramet_pool_map(pool, "nap", NULL, 0, 100, NULL, 0, NULL, &cancelled));
     ramet_wait soon = ramet_within(1000000);

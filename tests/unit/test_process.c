@@ -199,6 +199,7 @@ static void bad_options(void)
     CHECK(ramet_process_start(&o, &p) == -EINVAL);
     o.size = 3;
     CHECK(ramet_process_start(&o, &p) == -EINVAL && !p);
+    CHECK(ramet_process_start(NULL, &p) == -EINVAL && !p);
 }
 
 /* What changed after the server was started is seen by its children. */
