@@ -17,7 +17,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from leftovers import Run, TimedOut
+from leftovers import MARK, Run, TimedOut
 from machine import (
     ROOT,
     Python,
@@ -218,23 +218,38 @@ SANITIZE_ARGS = "-fno-sanitize-recover=all -fno-omit-frame-pointer"
 # --- Python
 
 
-def stage_python(session: Session, python: Python) -> None:
+def python_job(session: Session, python: Python) -> dict | None:
+    """What runs the tests on one interpreter, once the package is installed for it."""
     name = f"python {python.version}"
     if python.missing:
         session.skip(f"{name}: {python.missing}")
-        return
+        return None
     try:
         executable = installed(python)
     except SetupError as error:
         session.result(f"{name}: {error}", "failed")
-        return
+        return None
     session.result(f"{name}: package", "passed")
     results = session.folder / f"{python.version}.xml"
     command = [executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += [f"--junitxml={results}", "tests/python"]
-    env = {**tool_environment(python), "TMPDIR": session.env["TMPDIR"]}
-    code = session.call(command, env)
-    count_pytest(session, name, results, code)
+    return {
+        "title": name,
+        "command": [str(word) for word in command],
+        "env": {**tool_environment(python), "TMPDIR": session.env["TMPDIR"], MARK: session.run.id},
+        "log": str(session.folder / f"{python.version}.log"),
+        "results": str(results),
+    }
+
+
+def stage_python(session: Session) -> None:
+    """The Python tests, on all interpreters at the same time."""
+    jobs = [job for python in pythons() if (job := python_job(session, python))]
+    plan = session.folder / "python.json"
+    plan.write_text(json.dumps(jobs))
+    session.call([sys.executable, ROOT / "tools" / "together.py", plan])
+    for job in json.loads(plan.read_text()):
+        count_pytest(session, job["title"], Path(job["results"]), job.get("code", -1))
 
 
 def count_pytest(session: Session, name: str, results: Path, code: int) -> None:
@@ -261,9 +276,7 @@ def stages(session: Session):
     yield "format", stage_format
     yield "layers", stage_layers
     yield "gcc", stage_gcc
-    found = pythons()
-    for python in found:
-        yield f"python-{python.version}", lambda s, python=python: stage_python(s, python)
+    yield "python", stage_python
     yield "clang", stage_clang
     yield "sanitizers", stage_sanitizers
     yield "valgrind", stage_valgrind

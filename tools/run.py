@@ -45,6 +45,8 @@ def _end(signum, frame):
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _end)  # by way of `finally`: what the tests started is ended too
+    # Ignored in a shell's background jobs, and inherited so; here programs are interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return COMMANDS[sys.argv[1]]() or 0
     except SetupError as error:

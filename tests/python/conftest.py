@@ -3,6 +3,7 @@
 
 import faulthandler
 import os
+import signal
 
 import pytest
 
@@ -14,6 +15,8 @@ LAST_RESORT = 330
 
 
 def pytest_configure(config):
+    # Ignored in a shell's background jobs, and inherited so; here programs are interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A descriptor of its own: while a test runs, a file stands in the place of standard error.
     config.terminal_descriptor = os.dup(2)
 
