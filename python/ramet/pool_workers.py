@@ -182,6 +182,7 @@ class Workers:
                 error = RuntimeError(
                     f"the workers of the pool cannot start: process {worker.pid} {_how(code)} "
                     "before it took any work"
+                    + ("" if code < 0 else " (if its initializer raised, see standard error)")
                 )
         if error is not None:
             self.broken = error
