@@ -99,6 +99,32 @@ static int wake_who_waits_for(uint64_t offset, void *arg)
     return 0;
 }
 
+/* 1 if process `pid` has the arena mapped and is nobody: a child between its fork and its claim, or
+ * one that was made behind our back. */
+static int is_nobody(pid_t pid, void *unused)
+{
+    (void)unused;
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        if (rmt_member_pid_of(state) == pid && (rmt_member_state_of(state) == RMT_MEMBER_LIVE ||
+                                                rmt_member_state_of(state) == RMT_MEMBER_JOINING))
+            return 0;
+    }
+    return rmt_os_maps_inode(pid, rmt_local.dev, rmt_local.ino) > 0;
+}
+
+/* Whether a reservation is void: its maker is dead, and the child it was made for cannot come any
+ * more.  A child whose parent ends at once (a daemon's double fork) may not have run yet: as long
+ * as there is a process that could be it, the slot is kept.  Looking is slow, and hardly ever
+ * needed: only where a process died within moments of its fork. */
+static bool reservation_is_void(const struct rmt_member *m, uint64_t state)
+{
+    uint64_t parent = rmt_load64(&m->parent);
+    return rmt_load64(&m->state) == state && parent != 0 && rmt_dead(parent) &&
+           rmt_os_each_process(is_nobody, NULL) <= 0;
+}
+
 /* Other members: reservations that the dead one made for children, and sleepers that wait for it.
  */
 static void look_at_others(struct rmt_self *self, uint64_t process)
@@ -111,7 +137,7 @@ static void look_at_others(struct rmt_self *self, uint64_t process)
         if (rmt_member_state_of(state) == RMT_MEMBER_LIVE)
             rmt_threads_each(slot, wake_who_waits_for, &each);
         else if (rmt_member_state_of(state) == RMT_MEMBER_RESERVED &&
-                 rmt_load64_relaxed(&m->parent) == process)
+                 rmt_load64_relaxed(&m->parent) == process && reservation_is_void(m, state))
             rmt_recover_slot(self, slot, state);
     }
 }
@@ -237,10 +263,8 @@ static bool slot_is_dead(uint32_t slot, uint64_t state)
         return rmt_dead(rmt_word((uint32_t)(state >> 32), 0, slot));
     case RMT_MEMBER_JOINING:
         return rmt_pid_gone(rmt_member_pid_of(state), 0);
-    case RMT_MEMBER_RESERVED: {
-        uint64_t parent = rmt_load64(&rmt_member_at(slot)->parent);
-        return rmt_load64(&rmt_member_at(slot)->state) == state && parent != 0 && rmt_dead(parent);
-    }
+    case RMT_MEMBER_RESERVED:
+        return reservation_is_void(rmt_member_at(slot), state);
     case RMT_MEMBER_DYING: /* whoever recovered it may have died */
         return true;
     default:

@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "base/fault.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -298,6 +299,22 @@ int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino)
     }
     int r = ferror(f) ? -EIO : empty ? -ENODATA : found;
     fclose(f);
+    return r;
+}
+
+int rmt_os_each_process(int (*fn)(pid_t pid, void *arg), void *arg)
+{
+    DIR *d = opendir("/proc");
+    if (!d)
+        return -errno;
+    int r = 0;
+    const struct dirent *entry;
+    while (r == 0 && (entry = readdir(d)) != NULL) {
+        long pid = strtol(entry->d_name, NULL, 10);
+        if (pid > 0)
+            r = fn((pid_t)pid, arg);
+    }
+    closedir(d);
     return r;
 }
 

@@ -41,6 +41,9 @@ int rmt_os_pidfd_open(pid_t pid, int *ret_fd);
 int rmt_os_pidfd_dead(int pidfd);                      /* 1 every thread is gone, 0 not, <0 */
 int rmt_os_start_time(pid_t pid, uint64_t *ret_start); /* field 22 of /proc/PID/stat */
 int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino); /* 1 pid maps that file, 0 not, <0 */
+/* Calls fn for each process that can be seen, until it returns non-zero, which is then the result.
+ */
+int rmt_os_each_process(int (*fn)(pid_t pid, void *arg), void *arg);
 int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
 
 /* --- the machine */

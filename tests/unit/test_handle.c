@@ -142,6 +142,46 @@ static void a_childs_count_keeps_it_alive(void)
     close(fds[1]);
 }
 
+/* A daemon's double fork: the one in between ends at once, and may be recovered before its child
+ * ran. */
+static void fork_and_quit(void *arg)
+{
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid > 0)
+        _exit(0);
+    watchdog();
+    struct rmt_self *me;
+    OK(rmt_self(&me));
+    CHECK(*(unsigned char *)rmt_payload(inherited.offset) == 7);
+    rmt_handle_close(me, &inherited);
+    CHECK(write(((int *)arg)[1], "x", 1) == 1);
+    _exit(0);
+}
+
+static void a_grandchild_survives_its_parents_recovery(void)
+{
+    inherited = make(4096);
+    uint64_t n = blocks();
+    for (int i = 0; i < 200; i++) {
+        int fds[2];
+        char c;
+        CHECK(pipe(fds) == 0);
+        pid_t pid = child(fork_and_quit, fds);
+        close(fds[1]);
+        CHECK(finish(pid) == 0);
+        CHECK(ramet_reap(pid) == 1);
+        CHECK(read(fds[0], &c, 1) == 1); /* it came through */
+        CHECK(read(fds[0], &c, 1) == 0);
+        close(fds[0]);
+        while (ramet_sweep() == 0 && blocks() != n)
+            usleep(100); /* the pipe ends a moment before its last holder is dead */
+    }
+    CHECK(blocks() == n);
+    CHECK(rmt_load64(&rmt_block_at(inherited.offset)->refs) == 1);
+    rmt_handle_close(self, &inherited);
+}
+
 static void quit(void *arg)
 {
     (void)arg;
@@ -237,6 +277,7 @@ int main(int argc, char **argv)
     RUN(many_handles);
     RUN(a_forked_child_has_its_own_count);
     RUN(a_childs_count_keeps_it_alive);
+    RUN(a_grandchild_survives_its_parents_recovery);
     RUN(slots_are_reused_late);
     RUN(words_of_objects_count);
     RUN(exec_joins_by_descriptor);
