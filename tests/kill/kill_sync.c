@@ -273,7 +273,8 @@ static void barrier_verify(bool finished)
 
 int main(void)
 {
-    OK(ramet_event_create(NULL, &event)); /* kept: the table of handles takes a block */
+    ramet_event *kept;
+    OK(ramet_event_create(NULL, &kept)); /* kept: the table of handles takes a block */
     kill_run(&(struct kill_case){"rlock, alone", rlock_setup, rlock_twice, NULL, rlock_verify});
     kill_run(&(struct kill_case){"rlock, contended", rlock_setup, rlock_twice, rlock_peer,
                                  rlock_verify});
@@ -295,5 +296,6 @@ int main(void)
                                  barrier_verify});
     kill_run(&(struct kill_case){"barrier, contended", barrier_setup, barrier_victim, barrier_peer,
                                  barrier_verify});
+    ramet_event_close(kept);
     return 0;
 }

@@ -277,7 +277,8 @@ int main(int argc, char **argv)
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        execl("/proc/self/exe", argv[0], "broken", (char *)NULL);
+        char word[] = "broken", *args[] = {argv[0], word, NULL};
+        execve("/proc/self/exe", args, environ); /* which tests/valgrind can follow */
         _exit(127);
     }
     int status;
