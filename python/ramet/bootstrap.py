@@ -161,8 +161,8 @@ def send(ours: socket.socket, payload: memoryview, kept: list[Any]) -> Starting:
 class ErrorToken:
     """The right to print that the main module has no guard, which only one of many children gets.
 
-    It is an eventfd that holds 1 until a child takes it. It is renewed when the first of a new lot
-    of children starts.
+    It is an eventfd that holds 1 until a child takes it, and is never renewed: a main module does
+    not change while its program runs, and how soon one child follows another says nothing.
     """
 
     def __init__(self) -> None:
@@ -172,9 +172,6 @@ class ErrorToken:
         """The descriptor to give to a child that is about to start."""
         if self._fd is None:
             self._fd = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        elif not process._children:
-            self.take(self._fd)
-            os.eventfd_write(self._fd, 1)
         return self._fd
 
     @staticmethod

@@ -439,13 +439,14 @@ def test_start_method_set_without_guard_is_forgiven_as_before(write):
     assert run(write(functions, main), "forkserver") == (0, "child\n", "")
 
 
-def test_many_children_of_an_unguarded_main_complain_once(write, tmp_path):
+@pytest.mark.parametrize("wait", ["", "process.join()"], ids=["at once", "in turn"])
+def test_many_children_of_an_unguarded_main_complain_once(write, tmp_path, wait):
     program = tmp_path / "unguarded.py"
     for method in ("spawn", "forkserver"):
         program.write_text(
             f"{HEAD}\n"
             "processes = [context.Process(target=nothing) for _ in range(4)]\n"
-            "for process in processes: process.start()\n"
+            f"for process in processes: process.start(); {wait}\n"
             "for process in processes: process.join()\n"
             "sys.exit(str([process.exitcode for process in processes]))\n"
         )
