@@ -1,5 +1,6 @@
 """Pools: results, bad input, and what a dead worker, an interrupt or a forgotten pool leaves."""
 
+import functools
 import gc
 import multiprocessing.pool
 import os
@@ -52,6 +53,10 @@ def pid_of(_):
 
 def wait_for(event):
     event.wait()
+
+
+def wait_at(barrier):
+    return barrier.wait()
 
 
 def unsendable(_):
@@ -311,14 +316,32 @@ def test_inputs_are_read_no_faster_than_they_are_used():
         assert len(read) < 2000
 
 
-def test_one_slow_item_among_fast_ones_does_not_keep_those_after_it():
-    with ramet.get_context("fork").Pool(2) as pool:
-        start = time.monotonic()
-        pool.map(time.sleep, [0] * 5000 + [0.02] * 40)
-        both = time.monotonic() - start
-        pids = pool.map(pid_of, range(200))
-        assert len(set(pids)) == 2
-        assert both < 60
+def wait_or_release(event, semaphore, number):
+    if number == 0:
+        event.wait()
+    else:
+        semaphore.release()
+    return number
+
+
+def test_an_item_that_blocks_does_not_keep_those_after_it():
+    context = ramet.get_context("fork")
+    event, semaphore = context.Event(), context.Semaphore(0)
+    with context.Pool(2) as pool:
+        task = functools.partial(wait_or_release, event, semaphore)
+        result = pool.map_async(task, range(5000))
+        for _ in range(4999):
+            semaphore.acquire()
+        assert not result.ready()
+        event.set()
+        assert result.get() == list(range(5000))
+
+
+def test_all_workers_work():
+    context = ramet.get_context("fork")
+    barrier = context.Barrier(4)
+    with context.Pool(4) as pool:
+        assert sorted(pool.map(wait_at, [barrier] * 8)) == sorted([0, 1, 2, 3] * 2)
 
 
 def test_a_forgotten_pool_is_warned_of_and_ended():
