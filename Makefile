@@ -1,16 +1,18 @@
 # Each target does all of its own set-up; what it needs beforehand is a C compiler, make and
 # Python 3.11 or newer.  The logic is in tools/.
 
-.PHONY: help demo test bench format clean
+.PHONY: help demo test test-kill test-long bench format clean
 
 help:
 	@echo 'make demo     the census of the standard library, serially, with multiprocessing, with ramet'
 	@echo 'make test     all checks and tests, on every CPython from 3.11 that is found'
+	@echo 'make test-kill  deaths: every kill test in its full form, and that seeded bugs are caught'
+	@echo 'make test-long  everything in its full form; takes long'
 	@echo 'make bench    side-by-side figures'
 	@echo 'make format   format the sources in place'
 	@echo 'make clean    remove what the other targets made'
 
-demo test bench format:
+demo test test-kill test-long bench format:
 	@tools/start $@
 
 clean:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from leftovers import MARK, Run, TimedOut
@@ -31,7 +32,7 @@ from machine import (
 from package import installed
 
 C_FOLDERS = ["include", "src", "python/ext", "tests", "bench", "examples/c"]
-STAGE_LIMIT = 1800  # seconds; a watchdog for what hangs in spite of the tests' own
+limit = 1800  # seconds for one command; a watchdog for what hangs in spite of the tests' own
 MESON_RESULTS = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}
 
 
@@ -81,12 +82,12 @@ class Session:
             return self.run.call(
                 [str(word) for word in command],
                 self.env if env is None else env,
-                STAGE_LIMIT,
+                limit,
                 cwd=ROOT,
                 **options,
             )
         except TimedOut:
-            note(f"no end after {STAGE_LIMIT} s: {shlex.join(str(word) for word in command)}")
+            note(f"no end after {limit} s: {shlex.join(str(word) for word in command)}")
             return -1
 
     def must(self, name: str, command: list, env=None) -> bool:
@@ -128,16 +129,24 @@ def build(session: Session, name: str, cc: str, *options: str) -> Path | None:
     return folder if compiled else None
 
 
-def meson_test(session: Session, name: str, folder: Path, *options: str, env=None) -> None:
-    """Run tests of a build and count each."""
+def meson_test(
+    session: Session, name: str, folder: Path, *options: str, env=None, counts: bool = False
+) -> None:
+    """Run tests of a build and count each; with `counts` show what they printed."""
     command = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--quiet"]
     command += ["--logbase", f"log-{name}", *options]
+    if "long" not in options:  # tests of the suite `long` run in full forms only
+        command += ["--no-suite", "long"]
+    if os.environ.get("RAMET_LONG"):
+        command += ["--timeout-multiplier", "20"]
     code = session.call(command, {**session.env, **(env or {})})
     logs = (folder / "meson-logs").glob(f"log-{name}*.json")
     lines = [line for log in logs for line in log.read_text().splitlines()]
     failed = False
     for test in map(json.loads, lines):
         outcome = MESON_RESULTS.get(test["result"], "failed")
+        if counts:
+            print(test.get("stdout", ""), end="", flush=True)
         failed |= session.result(f"{name}: {test['name']}", outcome) == "failed"
     if not lines or (code and not failed):
         session.result(f"{name}: meson test ended with code {code}, {len(lines)} tests", "failed")
@@ -272,20 +281,23 @@ def count_pytest(session: Session, name: str, results: Path, code: int) -> None:
 # --- all of it
 
 
-def stages(session: Session):
-    yield "format", stage_format
-    yield "layers", stage_layers
-    yield "gcc", stage_gcc
-    yield "python", stage_python
-    yield "clang", stage_clang
-    yield "sanitizers", stage_sanitizers
-    yield "valgrind", stage_valgrind
-    yield "kill", stage_kill
+Stage = tuple[str, Callable[[Session], None]]
+
+STAGES: list[Stage] = [
+    ("format", stage_format),
+    ("layers", stage_layers),
+    ("gcc", stage_gcc),
+    ("python", stage_python),
+    ("clang", stage_clang),
+    ("sanitizers", stage_sanitizers),
+    ("valgrind", stage_valgrind),
+    ("kill", stage_kill),
+]
 
 
-def run_stages(session: Session) -> None:
+def run_stages(session: Session, stages: Iterable[Stage]) -> None:
     chosen = os.environ.get("RAMET_STAGES", "").split()
-    for name, stage in stages(session):
+    for name, stage in stages:
         if chosen and name not in chosen:
             continue
         note(f"--- {name}")
@@ -302,10 +314,10 @@ def run_stages(session: Session) -> None:
             return
 
 
-def main() -> int:
+def main(stages: Iterable[Stage] = STAGES) -> int:
     session = Session()
     try:
-        run_stages(session)
+        run_stages(session, stages)
     finally:
         session.close()
     for failure in session.failures:

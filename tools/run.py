@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `make demo`, `make test`, `make bench` and `make format` do, after tools/start."""
+"""What `make demo`, `make test`, `make bench` and the others do, after tools/start."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import checks
+import full
 from machine import ROOT, SetupError, make_environment, note, tool_environment, usable_python
 from package import installed
 
@@ -36,7 +37,14 @@ def format_sources() -> None:
         subprocess.run(command, cwd=ROOT, env=env, check=True)
 
 
-COMMANDS = {"demo": demo, "test": checks.main, "bench": bench, "format": format_sources}
+COMMANDS = {
+    "demo": demo,
+    "test": checks.main,
+    "test-kill": full.test_kill,
+    "test-long": full.test_long,
+    "bench": bench,
+    "format": format_sources,
+}
 
 
 def _end(signum, frame):

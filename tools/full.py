@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""`make test-kill` and `make test-long`: the full forms of what `make test` runs in short.
+
+A test's full form is what it does under RAMET_LONG=1, which the meson setup `long` sets; tests of
+the suite `long` run here only.  A part that is no meson test is a stage of its own, a function in a
+list below, which counts what it did by `session.must` or `session.result`.
+"""
+
+import os
+from pathlib import Path
+
+import checks
+from checks import Session, Stage, meson_test
+
+FULL_LIMIT = 6 * 3600  # seconds; a watchdog
+
+
+def hooked_build(session: Session) -> Path | None:
+    """The build with gcc that the stages of this file share."""
+    folder = session.folder / "gcc"
+    if folder.exists():
+        return folder
+    return checks.build(session, "gcc", os.environ.get("CC", "cc"))
+
+
+def stage_kill_full(session: Session) -> None:
+    """Every program of tests/kill and tests/stress, with what each prints of how much it did."""
+    folder = hooked_build(session)
+    if folder:
+        options = ["--setup", "long", "--suite", "kill", "--suite", "stress"]
+        meson_test(session, "kill", folder, *options, counts=True)
+
+
+# The stages of `make test-kill`.
+KILL: list[Stage] = [
+    ("kill", stage_kill_full),
+]
+
+# What `make test-long` runs besides the stages of `make test` and of `make test-kill`.
+LONG: list[Stage] = []
+
+
+def test_kill() -> int:
+    checks.limit = FULL_LIMIT
+    os.environ["RAMET_LONG"] = "1"
+    return checks.main(KILL)
+
+
+def test_long() -> int:
+    checks.limit = FULL_LIMIT
+    os.environ["RAMET_LONG"] = "1"
+    short = [stage for stage in checks.STAGES if stage[0] != "kill"]
+    return checks.main([*short, *KILL, *LONG])
