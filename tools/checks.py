@@ -32,7 +32,7 @@ from machine import (
 from package import installed
 
 C_FOLDERS = ["include", "src", "python/ext", "tests", "bench", "examples/c"]
-limit = 1800  # seconds for one command; a watchdog for what hangs in spite of the tests' own
+limit = 3600  # seconds for one command; a watchdog for what hangs in spite of the tests' own
 MESON_RESULTS = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}
 
 

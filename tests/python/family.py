@@ -17,7 +17,7 @@ import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "python"
-WATCHDOG = 120
+WATCHDOG = 600
 MARK = "RAMET_TEST_FAMILY"
 
 
@@ -93,3 +93,16 @@ def run(*argv, env=None):
         result = family.finish()
         family.assert_gone()
     return result
+
+
+FUTEX = {"202", "98"}  # the system call's number, on x86-64 and aarch64
+PRIVATE = 128
+
+
+def until_asleep(thread):
+    """Wait until a thread of this process sleeps on shared memory, as only ramet has it do."""
+    while True:
+        call = pathlib.Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
+        if call[0] in FUTEX and not int(call[2], 16) & PRIVATE:
+            return
+        time.sleep(0.002)

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 
+import family
 import pytest
 import ramet as mp
 from ramet.connection import Client, Connection, Listener, Pipe, wait
@@ -229,7 +230,7 @@ def test_closing_under_a_thread_that_waits():
     result = []
     thread = threading.Thread(target=lambda: result.append(a.recv()))
     thread.start()
-    time.sleep(0.05)
+    family.until_asleep(thread)
     a.close()
     assert a.closed
     b.send("still")
@@ -556,6 +557,7 @@ def test_a_stopped_peer_is_not_the_end_of_file():
     a.send(1)
     assert a.recv() == 1
     os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
     a.send(2)
     assert not a.poll(0.7)
     os.kill(process.pid, signal.SIGCONT)
