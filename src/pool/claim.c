@@ -66,7 +66,11 @@ int rmt_worker_join(struct rmt_worker *w, uint64_t pool, uint64_t number)
     rmt_redo(&p->guard, 0, POOL_WORD(pool, records), record);
     rmt_redo(&p->guard, 1, rmt_hold_what(self, hold), record | RMT_HOLD_CLAIM);
     rmt_commit(&p->guard, 2);
+    /* Here, since a worker that joins is what follows a worker's death. */
+    int left = rmt_job_remove_left(self, p);
     rmt_guard_unlock(self, &p->guard);
+    if (left >= 0)
+        rmt_block_free(self, left);
     rmt_or64(&p->joined[number % RMT_JOINED_BITS / 64], 1ull << (number % 64));
     memset(w, 0, sizeof(*w));
     w->self = self;
@@ -345,7 +349,7 @@ static int try_claim(struct rmt_worker *w)
     struct rmt_pool *p = rmt_pool_at(w->pool);
     bool was_active = rmt_load64_relaxed(&w->r->state) == RMT_RECORD_ACTIVE;
     uint64_t finished = 0, want = RMT_OPEN;
-    int freed = -1, over = -1, r = -EAGAIN;
+    int freed = -1, over = -1, left = -1, r = -EAGAIN;
 
     if (was_active) {
         if (w->at != RMT_NO_ITEM && rmt_job_at(w->job)->chunk == 0)
@@ -367,6 +371,8 @@ static int try_claim(struct rmt_worker *w)
         r = 0;
     else if (state == RMT_POOL_CLOSED && drained(p))
         r = -ENOENT;
+    if (freed >= 0)
+        left = rmt_job_remove_left(w->self, p); /* that range may have been its job's last */
     if (was_active) {
         /* Here and not after the guard: from then on the submitter, who has all, may free the job.
          */
@@ -378,6 +384,8 @@ static int try_claim(struct rmt_worker *w)
         rmt_block_free(w->self, over);
     if (freed >= 0)
         rmt_block_free(w->self, freed);
+    if (left >= 0)
+        rmt_block_free(w->self, left);
     if (was_active)
         tell_if_wanted(w, finished, want);
     if (r == -EAGAIN && freed >= 0)

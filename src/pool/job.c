@@ -337,6 +337,18 @@ int rmt_job_remove(struct rmt_self *self, struct rmt_pool *p, uint64_t job)
     return hold;
 }
 
+int rmt_job_remove_left(struct rmt_self *self, struct rmt_pool *p)
+{
+    uint64_t job = rmt_load64_relaxed(&p->jobs);
+    while (job != 0) {
+        const struct rmt_job *j = rmt_job_at(job);
+        if (rmt_load64_relaxed(&j->flags) & RMT_JOB_ABANDONED && rmt_job_over(p, job))
+            return rmt_job_remove(self, p, job);
+        job = rmt_load64_relaxed(&j->next_job);
+    }
+    return -ENOENT;
+}
+
 int rmt_job_cancel(struct rmt_self *self, uint64_t job)
 {
     struct rmt_job *j = rmt_job_at(job);

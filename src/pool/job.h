@@ -209,6 +209,9 @@ int rmt_pool_wait(struct rmt_self *self, uint64_t pool, const uint64_t *jobs, si
 void rmt_job_unlink(struct rmt_pool *p, uint64_t job, unsigned *redo);
 bool rmt_job_over(const struct rmt_pool *p, uint64_t job);
 int rmt_job_remove(struct rmt_self *self, struct rmt_pool *p, uint64_t job);
+/* Removes one job that is ABANDONED and over, which a death can have left in the list: the hold to
+ * be freed, or negative if there is none. */
+int rmt_job_remove_left(struct rmt_self *self, struct rmt_pool *p);
 static inline uint64_t rmt_word_in(uint64_t block, size_t offset_in_payload)
 {
     return block + RMT_BLOCK_HEADER + offset_in_payload;

@@ -300,6 +300,33 @@ static void test_dropped(void)
     CHECK(blocks_in_use() == before);
 }
 
+/* Neither a range that a dead worker left of a dropped job nor a death between the two steps of a
+ * drop keeps the job. */
+static void test_dropped_and_left(void)
+{
+    uint64_t before = blocks_in_use();
+    struct rmt_handle pool = make_pool(1);
+    fatal = 5;
+    uint64_t job = make(pool.offset, 1000, 100, 64);
+    CHECK(reap(start(pool.offset, 0, die_begun)) == -SIGKILL);
+    CHECK(rmt_load64(&rmt_pool_at(pool.offset)->returned) == 1);
+    CHECK(rmt_job_cancel(self_of(), job) == 0);
+    rmt_job_drop(self_of(), job);
+    CHECK(rmt_load64(&rmt_pool_at(pool.offset)->jobs) == job);
+    pid_t pid = start(pool.offset, 1, NULL);
+    finish(pool.offset, job = make(pool.offset, 10, 0, 64), fresh());
+    CHECK(rmt_load64(&rmt_pool_at(pool.offset)->jobs) == job);
+    CHECK(rmt_load64(&rmt_job_at(job)->next_job) == 0);
+
+    rmt_store64(&rmt_job_at(job)->flags, RMT_JOB_ABANDONED);
+    pid_t next = start(pool.offset, 2, NULL);
+    CHECK(rmt_pool_set_state(self_of(), pool.offset, RMT_POOL_CLOSED) == 0);
+    CHECK(reap(pid) == 0 && reap(next) == 0);
+    CHECK(rmt_load64(&rmt_pool_at(pool.offset)->jobs) == 0);
+    rmt_handle_close(self_of(), &pool);
+    CHECK(blocks_in_use() == before);
+}
+
 /* Inputs that come while others are worked on, in a table that is smaller than all of them. */
 static void test_stream(void)
 {
@@ -381,6 +408,7 @@ int main(void)
     test_death(die_posted, 100, 100, 33, 0, 1);
     test_death(die_posted, 100, 10, 39, 0, 1);
     test_dropped();
+    test_dropped_and_left();
     test_stream();
     test_orphans();
     CHECK(ramet_sweep() >= 0);
