@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -25,6 +24,10 @@
 #include <unistd.h>
 
 #define NS_PER_S 1000000000
+
+/* From the kernel's ABI (linux/futex.h), since musl-gcc finds no headers of the kernel. */
+enum { OP_WAKE = 1, OP_WAIT_BITSET = 9 };
+#define ANY_BIT 0xffffffffu
 
 int64_t rmt_os_now(void)
 {
@@ -55,8 +58,8 @@ int rmt_os_futex_wait(rmt_a32 *word, uint32_t expect, int64_t deadline)
     struct timespec t = {.tv_sec = deadline / NS_PER_S, .tv_nsec = deadline % NS_PER_S};
     RMT_HOOK(RMT_HOOK_FUTEX_WAIT, word);
     /* FUTEX_WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC; FUTEX_WAIT a relative one. */
-    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expect, deadline == INT64_MAX ? NULL : &t, NULL,
-                FUTEX_BITSET_MATCH_ANY) == 0)
+    if (syscall(SYS_futex, word, OP_WAIT_BITSET, expect, deadline == INT64_MAX ? NULL : &t, NULL,
+                ANY_BIT) == 0)
         return 0;
     return -errno;
 }
@@ -64,7 +67,7 @@ int rmt_os_futex_wait(rmt_a32 *word, uint32_t expect, int64_t deadline)
 int rmt_os_futex_wake(rmt_a32 *word, int count)
 {
     RMT_HOOK(RMT_HOOK_FUTEX_WAKE, word);
-    long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+    long woken = syscall(SYS_futex, word, OP_WAKE, count, NULL, NULL, 0);
     return woken < 0 ? 0 : (int)woken;
 }
 
