@@ -8,6 +8,7 @@
 #include <ramet/arena.h>
 #include <ramet/barrier.h>
 #include <ramet/base.h>
+#include <ramet/cancel.h>
 #include <ramet/condition.h>
 #include <ramet/data.h>
 #include <ramet/event.h>

@@ -73,7 +73,8 @@ int rmt_guard_lock_slow(struct rmt_self *self, struct rmt_guard *g)
     struct rmt_waiter w;
     rmt_wait_start(&w, self, NULL);
     w.in_guard = 1;
-    uint64_t dead = 0; /* an owner that is proven dead */
+    w.cancel.word = NULL; /* who commits is not cancelled half-way */
+    uint64_t dead = 0;    /* an owner that is proven dead */
     for (;;) {
         if (rmt_load64_relaxed(&rmt_header()->poisoned) != 0) {
             rmt_store64_relaxed(&self->thread->guard, 0);

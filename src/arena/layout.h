@@ -22,7 +22,7 @@
 #include <ramet/base.h>
 
 #define RMT_MAGIC 0x74656d6172a7e7a1ULL
-#define RMT_LAYOUT_VERSION 1u
+#define RMT_LAYOUT_VERSION 2u
 
 /* ---- words that say who.  0 is nobody.
  *   63..32 epoch   of the member slot: differs for each process that ever had the slot
@@ -91,7 +91,9 @@ struct rmt_thread {
     rmt_a64 list_next;   /* links of the waiter list this thread stands in (condition); 0 end */
     rmt_a64 list_prev;
     rmt_a64 list_of; /* offset of the object whose list it is; 0: in none */
-    uint64_t spare[3];
+    rmt_a64 cancel;  /* payload of the cancel object that ends this thread's waits; 0 none */
+    rmt_a64 since;   /* when the present wait began: CLOCK_MONOTONIC, ns; for the view only */
+    uint64_t spare;
     struct rmt_hold hold[RMT_HOLDS];
 }; /* 512 bytes */
 

@@ -7,6 +7,7 @@
 #include "arena/block.h"
 #include "arena/kind.h"
 #include "arena/local.h"
+#include "arena/wait.h"
 #include "base/os.h"
 
 #include <errno.h>
@@ -119,6 +120,7 @@ static void settle(uint32_t index)
         .thread = rmt_at(offset),
         .spin = rmt_os_cpus() > 1 ? SPIN_START : 0,
     };
+    rmt_store64_relaxed(&self_storage.thread->cancel, 0);
     rmt_store32(&self_storage.thread->tid, (uint32_t)syscall(SYS_gettid));
     rmt_store64(&self_storage.thread->word, self_storage.word);
     rmt_self_now = &self_storage;
@@ -185,6 +187,46 @@ int rmt_threads_each(uint32_t slot, int (*fn)(uint64_t thread_offset, void *arg)
         block = rmt_load64(&chunk->next);
     }
     return r;
+}
+
+static bool mapped(uint64_t offset)
+{
+    return offset < rmt_local.size &&
+           rmt_load64_relaxed(&rmt_window_base[rmt_window_of(offset)]) != 0;
+}
+
+static void wake_if_cancelled(const struct rmt_thread *t, uint64_t at)
+{
+    if (rmt_load64_relaxed(&t->cancel) != at)
+        return;
+    uint64_t waits = rmt_load64(&t->waits);
+    if (waits != 0 && waits % 4 == 0 && mapped(waits))
+        rmt_wake(rmt_at(waits), INT32_MAX);
+}
+
+/* As rmt_threads_each over all members, but it stops where a window is not mapped yet: mapping
+ * takes a mutex that the thread which a signal handler interrupted may have.  Those who are not
+ * reached find out after a slice.  What a chunk says that is being freed is not believed: at worst
+ * somebody is woken for nothing. */
+void rmt_cancel_wake(uint64_t at)
+{
+    rmt_fence(); /* pairs with the one in wait.c, cancelled() */
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high && slot < RMT_SLOTS; slot++) {
+        const struct rmt_member *m = rmt_member_at(slot);
+        uint64_t began = rmt_load64(&m->state);
+        if (rmt_member_state_of(began) != RMT_MEMBER_LIVE)
+            continue;
+        for (unsigned i = 1; i < RMT_MEMBER_THREADS; i++)
+            wake_if_cancelled(&m->thread[i], at);
+        uint64_t block = rmt_load64(&m->threads);
+        while (block != 0 && rmt_load64(&m->state) == began && mapped(block)) {
+            const struct thread_chunk *chunk = rmt_payload(block);
+            for (unsigned i = 0; i < CHUNK_THREADS; i++)
+                wake_if_cancelled(&chunk->thread[i], at);
+            block = rmt_load64(&chunk->next);
+        }
+    }
 }
 
 static const struct rmt_kind kind = {.id = RMT_KIND_THREADS, .name = "threads"};

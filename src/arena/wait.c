@@ -34,6 +34,7 @@ int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait
     w->slice = SLICE_MIN;
     w->slept = 0;
     w->in_guard = 0;
+    rmt_cancel_watch(&w->cancel, self);
     w->spins = self->spin;
     if (w->spins == 0 && ++self->sleeps % 64 == 0 && rmt_os_cpus() > 1)
         w->spins = SPIN_MIN;
@@ -63,6 +64,19 @@ static bool spin(struct rmt_waiter *w, const rmt_a32 *word, uint32_t seen)
     return changed;
 }
 
+/* After the store of `waits`.  The barrier between that store and this look pairs with the one in
+ * rmt_cancel_wake, between the store that fires and the look at `waits`: either this thread sees
+ * that the object was fired, or who fires sees on what this thread sleeps and wakes it.  A wake
+ * that falls between this look and the sleep itself is made good by the next look, a slice later.
+ */
+static bool cancelled(const struct rmt_waiter *w)
+{
+    if (RMT_LIKELY(w->cancel.word == NULL))
+        return false;
+    rmt_fence();
+    return rmt_cancelled(&w->cancel);
+}
+
 int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offset, uint64_t owner)
 {
     struct rmt_self *self = w->self;
@@ -80,13 +94,17 @@ int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offse
         return RMT_OWNER_DIED;
     }
 
-    int64_t end = rmt_os_now() + w->slice;
+    int64_t now = rmt_os_now(), end = now + w->slice;
     bool last = w->deadline <= end;
+    if (w->slept == 0)
+        rmt_store64_relaxed(&self->thread->since, (uint64_t)now);
     /* Written before the sleep: recovery of this thread wakes the word again if it dies with a
      * wake, and recovery of the owner wakes those who wait for it. */
     rmt_store64_relaxed(&self->thread->waits_owner, owner);
     rmt_store64(&self->thread->waits, offset);
-    int r = rmt_os_futex_wait(word, seen, last ? w->deadline : end);
+    int r = -ECANCELED;
+    if (!cancelled(w))
+        r = rmt_os_futex_wait(word, seen, last ? w->deadline : end);
     w->slept++;
     if (r == -ETIMEDOUT && !last) {
         bool thorough = w->slice >= SLICE_MAX;

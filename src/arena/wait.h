@@ -9,7 +9,7 @@
  *     rmt_wait_start(&w, self, wait);
  *     while (!(condition on *word)) {
  *         int r = rmt_sleep(&w, word, value_seen, word_offset, owner_word);
- *         if (r < 0) return r;              -ETIMEDOUT, -EINTR
+ *         if (r < 0) return r;              -ETIMEDOUT, -EINTR, -ECANCELED
  *         if (r == RMT_OWNER_DIED) ...      the process of owner_word is dead (and recovered)
  *     }
  */
@@ -18,8 +18,47 @@
 
 #include "arena/self.h"
 
+/* ---- cancelling.  The word of a cancel object (sync/cancel.h) is a generation << 1 | fired.  A
+ * wait is cancelled if the object is fired, or was since the wait began. */
+#define RMT_CANCEL_FIRED UINT64_C(1)
+#define RMT_CANCEL_GENERATION UINT64_C(2)
+
+struct rmt_cancel_watch {
+    const rmt_a64 *word; /* NULL: nothing cancels this wait */
+    uint64_t seen;       /* the word without its flag when the wait began */
+};
+
+static inline void rmt_cancel_watch(struct rmt_cancel_watch *watch, const struct rmt_self *self)
+{
+    watch->word = self->cancel;
+    watch->seen = self->cancel ? rmt_load64_relaxed(self->cancel) & ~RMT_CANCEL_FIRED : 0;
+}
+
+static inline bool rmt_cancelled(const struct rmt_cancel_watch *watch)
+{
+    return watch->word && rmt_load64(watch->word) != watch->seen;
+}
+
+/* For waits inside an operation that must come to its end: until `unmask`, nothing cancels this
+ * thread's waits. */
+static inline const rmt_a64 *rmt_cancel_mask(struct rmt_self *self)
+{
+    const rmt_a64 *word = self->cancel;
+    self->cancel = NULL;
+    return word;
+}
+static inline void rmt_cancel_unmask(struct rmt_self *self, const rmt_a64 *word)
+{
+    self->cancel = word;
+}
+
+/* The cancel object whose payload is at `at` was fired: wakes the threads that it concerns.  May be
+ * called by a signal handler: it takes no lock and maps nothing. */
+void rmt_cancel_wake(uint64_t at);
+
 struct rmt_waiter {
     struct rmt_self *self;
+    struct rmt_cancel_watch cancel;
     int64_t deadline;
     int64_t slice;     /* ns of the next slice; doubles up to a limit */
     uint32_t spins;    /* ns of spinning left */
@@ -33,7 +72,8 @@ struct rmt_waiter {
 int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait *wait);
 
 /* Waits until *word is probably no longer `seen`: 0 (look again; may be spurious), RMT_OWNER_DIED,
- * -ETIMEDOUT, -EINTR, -ENOTRECOVERABLE.  owner 0: nobody in particular.  Not while holding a guard.
+ * -ETIMEDOUT, -EINTR, -ECANCELED, -ENOTRECOVERABLE.  owner 0: nobody in particular.  Not while
+ * holding a guard.
  */
 int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offset, uint64_t owner);
 

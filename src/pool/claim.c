@@ -407,6 +407,7 @@ int rmt_worker_claim(struct rmt_worker *w, const ramet_wait *wait)
     r = rmt_wait_start(&waiter, w->self, wait);
     if (r < 0)
         return r;
+    waiter.cancel.word = NULL; /* what a task left in use does not end its worker */
     for (;;) {
         uint32_t seen =
             rmt_load32(&p->wake); /* before the look: what comes after it changes this */

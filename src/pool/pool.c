@@ -151,9 +151,10 @@ static int maintain(ramet_pool *pool, struct rmt_self *self)
 }
 
 /* The exit code of a worker that has died. */
-static int exit_code(ramet_pool *pool, pid_t pid)
+static int exit_code(ramet_pool *pool, struct rmt_self *self, pid_t pid)
 {
     int code = 0;
+    const rmt_a64 *cancel = rmt_cancel_mask(self);
     pthread_mutex_lock(&pool->mutex);
     for (unsigned i = 0; i < pool->size; i++) {
         struct worker *w = &pool->worker[i];
@@ -166,6 +167,7 @@ static int exit_code(ramet_pool *pool, pid_t pid)
         if (pool->exits[i].pid == pid)
             code = pool->exits[i].code;
     pthread_mutex_unlock(&pool->mutex);
+    rmt_cancel_unmask(self, cancel);
     return code;
 }
 
@@ -236,6 +238,7 @@ int ramet_pool_terminate(ramet_pool *pool)
         r = set_state(pool, self, RMT_POOL_ENDED);
     if (r < 0)
         return r;
+    const rmt_a64 *cancel = rmt_cancel_mask(self);
     pthread_mutex_lock(&pool->mutex);
     for (unsigned i = 0; i < pool->size; i++)
         if (pool->worker[i].process)
@@ -248,6 +251,7 @@ int ramet_pool_terminate(ramet_pool *pool)
     }
     (void)collect_workers(pool);
     pthread_mutex_unlock(&pool->mutex);
+    rmt_cancel_unmask(self, cancel);
     rmt_pool_notify(self, pool->shared.offset);
     return 0;
 }
@@ -438,7 +442,7 @@ static int add_failure(ramet_job *handle, ramet_failure failure)
 }
 
 /* One block of results: how many items it settles. */
-static int take_block(ramet_job *handle, uint64_t block)
+static int take_block(ramet_job *handle, struct rmt_self *self, uint64_t block)
 {
     const struct rmt_block *header = rmt_block_at(block);
     ramet_failure failure = {.item = header->arg[RMT_RESULT_FIRST]};
@@ -456,7 +460,7 @@ static int take_block(ramet_job *handle, uint64_t block)
     }
     if (header->arg[RMT_RESULT_KIND] == RMT_RESULT_DEATH) {
         failure.pid = (pid_t)header->arg[RMT_RESULT_DETAIL];
-        failure.code = exit_code(handle->pool, failure.pid);
+        failure.code = exit_code(handle->pool, self, failure.pid);
     } else {
         r = rmt_message_data(block, &data, &size);
         if (r == 0 && size != sizeof(failure.result))
@@ -477,7 +481,7 @@ static int take(ramet_job *handle, struct rmt_self *self)
     pthread_mutex_lock(&handle->mutex);
     if (handle->taken < handle->count && rmt_job_take(self, handle->job, &hold, &at) == 0) {
         for (; r >= 0 && at != 0; at = rmt_load64(&rmt_block_at(at)->next)) {
-            r = take_block(handle, at);
+            r = take_block(handle, self, at);
             handle->taken += r > 0 ? (uint64_t)r : 0;
         }
         rmt_block_free(self, hold);

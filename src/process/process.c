@@ -3,6 +3,7 @@
  * process.c: handles of children: start, join, signals.  A handle is process-local; its mutex
  * guards who collects the exit status.
  */
+#include "arena/wait.h"
 #include "base/os.h"
 #include "process/start.h"
 #include "process/task.h"
@@ -130,19 +131,38 @@ static int collect(ramet_process *p)
     return 1;
 }
 
-/* Until the pidfd, or without one the status pipe, is readable. 0, -ETIMEDOUT, -EINTR. */
-static int wait_readable(const ramet_process *p, const ramet_wait *wait)
+#define CANCEL_LOOK 10000000 /* ns: how soon a join finds that it was cancelled */
+
+/* One poll of at most `left` ns (RAMET_FOREVER: no limit): 1 readable, 0 not, <0. */
+static int poll_for(const ramet_process *p, int64_t left)
 {
     struct pollfd fd = {.fd = p->pidfd >= 0 ? p->pidfd : p->status_fd, .events = POLLIN};
-    struct timespec left = {0}, *limit = NULL;
-    if (wait && wait->deadline != RAMET_FOREVER) {
-        int64_t ns = wait->deadline == 0 ? 0 : wait->deadline - rmt_os_now();
-        if (ns > 0)
-            left = (struct timespec){ns / 1000000000, ns % 1000000000};
-        limit = &left;
+    struct timespec limit = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+    int n = ppoll(&fd, 1, left == RAMET_FOREVER ? NULL : &limit, NULL);
+    return n < 0 ? -errno : n > 0;
+}
+
+/* Until the pidfd, or without one the status pipe, is readable. 0, -ETIMEDOUT, -EINTR, -ECANCELED.
+ * A descriptor and a futex cannot be waited for at once, so a wait that can be cancelled is cut. */
+static int wait_readable(const ramet_process *p, const ramet_wait *wait)
+{
+    int64_t deadline = wait ? wait->deadline : RAMET_FOREVER;
+    struct rmt_cancel_watch watch = {0};
+    if (rmt_self_now)
+        rmt_cancel_watch(&watch, rmt_self_now);
+    int r = poll_for(p, 0);
+    while (r == 0) {
+        int64_t left = deadline;
+        if (deadline != RAMET_FOREVER) {
+            left = deadline == 0 ? 0 : deadline - rmt_os_now();
+            if (left <= 0)
+                return -ETIMEDOUT;
+        }
+        if (rmt_cancelled(&watch))
+            return -ECANCELED;
+        r = poll_for(p, watch.word && left > CANCEL_LOOK ? CANCEL_LOOK : left);
     }
-    int n = ppoll(&fd, 1, limit, NULL);
-    return n < 0 ? -errno : n == 0 ? -ETIMEDOUT : 0;
+    return r < 0 ? r : 0;
 }
 
 int ramet_process_join(ramet_process *p, const ramet_wait *wait, int *ret_code)

@@ -144,9 +144,36 @@ int rmt_barrier_await(struct rmt_barrier_wait *bw, const ramet_wait *wait)
         r = rmt_sleep_watching(&w, rmt_low32(&b->state), (uint32_t)seen, STATE(bw->at));
         if (r == -ETIMEDOUT)
             r = break_late(bw);
+        if (r == -ECANCELED) {
+            int full = rmt_barrier_withdraw(bw);
+            if (full <= 0)
+                return full < 0 ? full : -ECANCELED;
+            w.cancel.word = NULL; /* this thread goes when the round ends */
+            r = 0;
+        }
         if (r < 0)
             return r;
     }
+}
+
+int rmt_barrier_withdraw(struct rmt_barrier_wait *bw)
+{
+    if (bw->self->word != bw->word)
+        return -ECHILD;
+    int r = rmt_guard_lock(bw->self, &bw->b->guard);
+    if (r < 0)
+        return r;
+    enum rmt_barrier_state state = rmt_barrier_state(bw->b);
+    bool full = state == RMT_BARRIER_ACTING || state == RMT_BARRIER_DRAINING;
+    bool changed =
+        !full && take_out(bw->self, bw->b, bw->at, rmt_hold_what(bw->self, bw->hold), false);
+    rmt_guard_unlock(bw->self, &bw->b->guard);
+    if (full)
+        return 1;
+    bw->hold = -1;
+    if (changed)
+        wake_all(bw->b);
+    return 0;
 }
 
 int rmt_barrier_finish(struct rmt_barrier_wait *bw, bool well)
@@ -169,6 +196,8 @@ int rmt_barrier_leave(struct rmt_barrier_wait *bw)
 {
     if (bw->self->word != bw->word)
         return -ECHILD;
+    if (bw->hold < 0)
+        return 0;
     int r = rmt_guard_lock(bw->self, &bw->b->guard);
     if (r < 0)
         return r;
@@ -268,6 +297,19 @@ void ramet_barrier_close(ramet_barrier *barrier)
     rmt_object_close((struct rmt_object *)barrier);
 }
 
+/* A signal is heard while the round fills; the wait for a full round ends with the round. */
+static int await_or_withdraw(struct rmt_barrier_wait *bw, const ramet_wait *wait)
+{
+    for (;;) {
+        int r = rmt_barrier_await(bw, wait);
+        if (r != -EINTR)
+            return r;
+        r = rmt_barrier_withdraw(bw);
+        if (r <= 0)
+            return r < 0 ? r : -EINTR;
+    }
+}
+
 int ramet_barrier_wait(ramet_barrier *barrier, const ramet_wait *wait, ramet_barrier_action *action,
                        void *arg, uint32_t *ret_index)
 {
@@ -287,7 +329,7 @@ int ramet_barrier_wait(ramet_barrier *barrier, const ramet_wait *wait, ramet_bar
         if (acted < 0)
             r = acted;
     } else {
-        r = rmt_barrier_await(&bw, wait);
+        r = await_or_withdraw(&bw, wait);
     }
     int left = rmt_barrier_leave(&bw);
     if (r < 0)

@@ -58,7 +58,7 @@ struct rmt_barrier_wait {
     struct rmt_barrier *b;
     uint64_t at;
     uint64_t word; /* of the thread: another one in a child that a signal handler forked */
-    int hold;
+    int hold;      /* -1: a cancelled wait is out already */
     uint32_t index;
 };
 
@@ -70,8 +70,13 @@ int rmt_barrier_enter(struct rmt_barrier_wait *bw, struct rmt_self *self, struct
                       uint64_t at);
 
 /* 0: let go; -ECANCELED; -ETIMEDOUT: broken by this call; -EINTR: still in, call again or leave;
- * -ECHILD, here and below: a fork's child is not in it. */
+ * -ECHILD, here and below: a fork's child is not in it.  -ECANCELED also if the wait was cancelled:
+ * then it is out, and leave does nothing. */
 int rmt_barrier_await(struct rmt_barrier_wait *bw, const ramet_wait *wait);
+
+/* Goes before the end of the round: 0: it is out, and leave does nothing; 1: too late, all are
+ * there: still in, and the round ends without its help. */
+int rmt_barrier_withdraw(struct rmt_barrier_wait *bw);
 
 /* The action has run, well or not: lets the others go or breaks the barrier.  -ECANCELED: it was
  * broken or reset meanwhile. */

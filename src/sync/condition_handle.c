@@ -45,9 +45,14 @@ int rmt_condition_unlock(const ramet_condition *condition, struct rmt_self *self
 int rmt_condition_relock(const ramet_condition *condition, struct rmt_self *self, uint64_t count)
 {
     uint64_t at = condition->lock.at;
+    const rmt_a64 *cancel = rmt_cancel_mask(self); /* who waited comes back with the lock */
+    int r;
     if (recursive(condition))
-        return rmt_rlock_restore(self, recursive(condition), at, count);
-    return rmt_lock_acquire(self, plain(condition), at, NULL);
+        r = rmt_rlock_restore(self, recursive(condition), at, count);
+    else
+        r = rmt_lock_acquire(self, plain(condition), at, NULL);
+    rmt_cancel_unmask(self, cancel);
+    return r;
 }
 
 int ramet_condition_acquire(ramet_condition *condition, const ramet_wait *wait)

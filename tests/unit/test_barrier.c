@@ -277,6 +277,47 @@ static void a_signal_takes_one_out(void)
     done();
 }
 
+static int act_until_told(void *arg)
+{
+    rmt_store64(&word[3], 1);
+    await_value(&word[2], 1);
+    return act(arg);
+}
+
+static void wait_while_full(void *arg)
+{
+    (void)arg;
+    interruptible();
+    OK(ramet_barrier_wait(barrier, NULL, act_until_told, NULL, NULL));
+}
+
+static void *keep_signalling(void *pid)
+{
+    for (int i = 0; i < 20; i++) {
+        pause_ms(1);
+        kill(*(pid_t *)pid, SIGUSR1);
+    }
+    rmt_store64(&word[2], 1);
+    return NULL;
+}
+
+/* All are there: a signal takes nobody out any more, who would come back into the next round. */
+static void a_signal_comes_too_late(void)
+{
+    pthread_t thread;
+    make(2);
+    pid_t pid = child(wait_while_full, NULL);
+    while (ramet_barrier_waiting(barrier) != 1)
+        pause_ms(1);
+    pid_t other = child(wait_while_full, NULL); /* it acts */
+    await_value(&word[3], 1);
+    CHECK(pthread_create(&thread, NULL, keep_signalling, &pid) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(finish(other) == 0);
+    CHECK(finish(pid) == 0);
+    done();
+}
+
 int main(void)
 {
     watchdog();
@@ -296,6 +337,7 @@ int main(void)
     RUN(a_death_that_nobody_tells);
     RUN(a_death_in_the_action_breaks_it);
     RUN(a_signal_takes_one_out);
+    RUN(a_signal_comes_too_late);
     CHECK(blocks_in_use() == none);
     return 0;
 }
