@@ -6,6 +6,9 @@ that order, round after round. The table shows the time of one operation, the ra
 standard library (below 1 is faster) with its spread over the rounds, and the spread of the standard
 library against itself: a difference within that is noise. The exit code is 1 when ramet is slower
 than that in any line.
+
+A second table, `--table c`, holds libramet against the limits of the machine (bench/native.py).
+--only, or CASE in the environment (make bench CASE=queue), chooses lines of both.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import signal
 import subprocess
 import sys
 
+import native
 from case import load
 from report import HEADINGS, Line, Round, row
 
@@ -59,8 +63,11 @@ def parse_arguments():
     parser.add_argument(
         "--only", metavar="NAME", action="append", help="the cases whose name contains NAME"
     )
+    parser.add_argument("--table", choices=("python", "c"), help="this one only")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write all figures there")
     options = parser.parse_args()
+    if os.environ.get("CASE"):
+        options.only = [*(options.only or []), os.environ["CASE"]]
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options
@@ -68,33 +75,40 @@ def parse_arguments():
 
 def chosen(only):
     """The cases to run; all of them unless some are named."""
-    found = [
+    return [
         case
         for case in load().values()
         if not only or any(part.lower() in case.name.lower() for part in only)
     ]
-    if not found:
-        raise SystemExit(f"no such case; there are: {', '.join(load())}")
-    return found
 
 
 def main():
     options = parse_arguments()
-    wanted = chosen(options.only)
+    wanted = chosen(options.only) if options.table != "c" else []
     load_average = os.getloadavg()[0]
     machine = f"{platform.machine()}, {os.cpu_count()} processors, load {load_average:.1f}"
-    print(f"CPython {platform.python_version()}, Linux {platform.release()}, {machine}\n")
-    print(row(HEADINGS), flush=True)
     lines = []
+    if wanted:
+        print(f"CPython {platform.python_version()}, Linux {platform.release()}, {machine}\n")
+        print(row(HEADINGS), flush=True)
     for case in wanted:
         lines.append(run(case, options.rounds, options.quick))
         print(row(lines[-1].cells()), flush=True)
 
+    pairs = []
+    if options.table != "python":
+        pairs = native.table(options.rounds, options.quick, options.only)
+    if not lines and not pairs:
+        raise SystemExit(f"no such case; in the first table there are: {', '.join(load())}")
     if options.json:
         figures = {"python": sys.version, "machine": machine, "rounds": options.rounds}
         figures["lines"] = [line.record() for line in lines]
+        figures["native"] = [pair.record() for pair in pairs]
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     slower = [line.name for line in lines if line.slower]
+    missed = [pair.case for pair in pairs if pair.missed]
+    if missed:
+        print(f"\nbeyond what is wanted: {', '.join(dict.fromkeys(missed))}")
     if slower:
         print(f"\nslower than the standard library: {', '.join(slower)}")
     return 1 if slower else 0

@@ -4,6 +4,7 @@
 That ramet is not slower is what make bench itself finds out; no test here looks at a time.
 """
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from family import ROOT, run
 BENCH = ROOT / "bench"
 sys.path.insert(0, str(BENCH))
 
+import native  # noqa: E402
 from case import load  # noqa: E402
 from report import Line, Round, duration, row  # noqa: E402
 
@@ -53,7 +55,17 @@ def test_table():
 
 def test_run_writes_all_figures(tmp_path):
     figures = tmp_path / "figures.json"
-    argv = ["--quick", "--rounds", "2", "--only", "pipe, ROUND", "--json", str(figures)]
+    argv = [
+        "--quick",
+        "--rounds",
+        "2",
+        "--table",
+        "python",
+        "--only",
+        "pipe, ROUND",
+        "--json",
+        str(figures),
+    ]
     done = subprocess.run(
         [sys.executable, BENCH / "run.py", *argv], capture_output=True, text=True, check=False
     )
@@ -69,6 +81,18 @@ def test_run_writes_all_figures(tmp_path):
 
 
 def test_an_unknown_case_is_an_error():
-    code, out, err = run(BENCH / "run.py", "--only", "nothing like it")
+    code, out, err = run(BENCH / "run.py", "--table", "python", "--only", "nothing like it")
     assert (code, out) == (1, "")
     assert "Queue, round trip" in err
+
+
+def test_the_figures_of_a_program_in_c():
+    lines = ["ramet\t0\t10\t20\t30", "limit\t1.2\t20\t10\t20", "other\t0\tskipped"]
+    (pair,), skipped = native.parse("case", lines)
+    assert skipped == ["other"]
+    assert (pair.ratios, pair.ratio, pair.missed) == ([0.5, 2.0, 1.5], 1.5, True)
+    cells = pair.cells()
+    assert cells == ("case", "20 ns", "limit", "20 ns", "1.5", "0.5..2", "<= 1.2", "MISSED")
+    assert len(native.row(cells)) < 140
+    assert not dataclasses.replace(pair, most=0).missed
+    assert not dataclasses.replace(pair, most=1.5).missed
