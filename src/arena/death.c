@@ -20,6 +20,13 @@ struct cached { /* index: slot */
 static struct cached *cache; /* RMT_SLOTS entries, sparse in practice: calloc'ed on first use */
 static pthread_mutex_t cache_mutex = PTHREAD_MUTEX_INITIALIZER;
 
+#ifdef RAMET_HOOKS
+rmt_dead_hook_fn *rmt_dead_hook;
+#define IS_SAID_DEAD(pid) (rmt_dead_hook && rmt_dead_hook(pid))
+#else
+#define IS_SAID_DEAD(pid) 0
+#endif
+
 /* pidfd_open succeeds for whoever has the pid now.  If that one is dead, so is the recorded
  * process, whether it is the same or had the pid before it.  If it lives, its start time, read
  * after, tells: the recorded process had started when it wrote `before` (clock ticks since boot),
@@ -51,6 +58,8 @@ static int open_verified(pid_t pid, uint64_t before, int *ret_fd)
 int rmt_pid_gone(pid_t pid, uint64_t start_time)
 {
     int fd;
+    if (IS_SAID_DEAD(pid))
+        return 1;
     int r = open_verified(pid, start_time, &fd);
     if (r < 0)
         return r == -ESRCH;
@@ -63,6 +72,8 @@ int rmt_pid_gone(pid_t pid, uint64_t start_time)
 static int poll_slot(uint32_t slot, uint32_t epoch, pid_t pid, uint64_t start_time)
 {
     int gone = 0;
+    if (IS_SAID_DEAD(pid))
+        return 1;
     pthread_mutex_lock(&cache_mutex);
     if (!cache && !(cache = calloc(RMT_SLOTS, sizeof *cache))) {
         pthread_mutex_unlock(&cache_mutex);

@@ -83,6 +83,10 @@ void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot); /* of a dead or
 int rmt_dead_known(uint64_t word);    /* 1 if the slot has moved on; makes no system call */
 int rmt_dead_thorough(uint64_t word); /* as rmt_dead, and 1 also if the process left by exec */
 int rmt_pid_gone(pid_t pid, uint64_t before); /* 1 none that started by then; 0: at any time */
+#ifdef RAMET_HOOKS /* tests: whom this process takes for dead although he lives; NULL nobody */
+typedef int rmt_dead_hook_fn(pid_t pid);
+extern rmt_dead_hook_fn *rmt_dead_hook;
+#endif
 void rmt_death_before_fork(void);
 void rmt_death_after_fork(void);
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * victim.c: the victim's half of step.h: attaches, prepares, does its operation under the stepper,
+ * and stops at every state that it has not shown before until the driver has tried it.
+ */
+#include "arena/local.h"
+#include "step.h"
+#include <ramet/arena.h>
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define STATES (1u << 18) /* of the table; a power of two */
+
+struct step_shared *step_shared;
+
+static const struct step_case *the_case;
+static int line; /* to the driver */
+static uint64_t shown[STATES];
+static uint64_t shown_count;
+extern const char __executable_start[];
+
+static void tell(char what)
+{
+    char answer;
+    if (write(line, &what, 1) != 1 || read(line, &answer, 1) != 1 || answer != 'g')
+        _exit(5);
+}
+
+/* True for the first time. */
+static bool is_new(uint64_t key)
+{
+    if (key == 0)
+        key = 1;
+    uint64_t i = key;
+    while (shown[i % STATES] != 0) {
+        if (shown[i % STATES] == key)
+            return false;
+        i++;
+    }
+    if (++shown_count > STATES / 2) {
+        static const char text[] = "step: too many states\n";
+        (void)!write(2, text, sizeof text - 1);
+        _exit(6);
+    }
+    shown[i % STATES] = key;
+    return true;
+}
+
+static void report(void)
+{
+    step_shared->state = step_seen.state;
+    step_shared->steps = step_seen.steps;
+    step_shared->stores = step_seen.stores;
+    step_shared->at = step_seen.ip - (uintptr_t)__executable_start;
+    step_shared->offset_at = step_seen.offset;
+}
+
+/* What the driver judges by is part of the state: how far the victim is, and whom it woke. */
+static void show(void)
+{
+    report();
+    uint64_t key = step_seen.state;
+    for (unsigned i = 0; i < sizeof step_shared->did / sizeof step_shared->did[0]; i++)
+        key = step_mix(key, step_shared->did[i]);
+    if (is_new(step_mix(key, step_shared->woken)))
+        tell('s');
+}
+
+static void on_syscall(uintptr_t *registers)
+{
+    if (registers[0] != SYS_futex || (registers[2] & 127) != FUTEX_WAKE || !the_case->enabled)
+        return;
+    uint64_t offset = registers[1] - (uintptr_t)rmt_at(0);
+    if (offset >= RMT_WINDOW0 || !the_case->enabled() || step_shared->woken == STEP_WAKES)
+        return;
+    step_shared->wake[step_shared->woken] = offset;
+    step_shared->woken++;
+}
+
+/* victim, case, descriptors of the shared page, of the arena, and of the line to the driver */
+int main(int argc, char **argv)
+{
+    CHECK(argc == 5);
+    watchdog();
+    the_case = &step_cases[atoi(argv[1])];
+    line = atoi(argv[4]);
+    void *p = mmap(NULL, sizeof *step_shared, PROT_READ | PROT_WRITE, MAP_SHARED, atoi(argv[2]), 0);
+    CHECK(p != MAP_FAILED);
+    step_shared = p;
+    OK(ramet_attach(atoi(argv[3])));
+    step_self()->spin = 0; /* no spinning: it is no part of what is tried */
+    the_case->prepare();
+    tell('p');
+    alarm(0);  /* from here on it is the driver that says how long it may take */
+    tell('s'); /* nothing has been done yet */
+    step_begin(true, show, on_syscall);
+    the_case->operate();
+    step_end();
+    show(); /* it has come back */
+    report();
+    tell('e');
+    return 0;
+}
+
+bool step_peer_ran;
+uint64_t step_blocks_less;
+
+struct rmt_self *step_self(void)
+{
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    return self;
+}
+
+uint64_t step_blocks(void)
+{
+    ramet_usage u = {.size = sizeof u};
+    OK(ramet_arena_usage(&u));
+    return u.blocks;
+}
