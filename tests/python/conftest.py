@@ -11,7 +11,7 @@ START_METHODS = ("fork", "spawn", "forkserver")
 
 # pytest-timeout fails a test that hangs, by a signal that the interpreter has to handle. One that
 # hangs inside C code never does that; this ends the run, and comes after pytest-timeout's limit.
-LAST_RESORT = 330
+LAST_RESORT = 960
 
 
 def pytest_configure(config):
