@@ -14,14 +14,15 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* 1 if the pidfd is of the process that started at that time, 0 if that one is gone. */
-static int open_parent(pid_t parent, uint64_t start, int *ret_fd)
+/* 1 if the pidfd is of the process that lived at `alive` (clock ticks since boot), 0 if that one is
+ * gone: another that got the pid later started later.  The start time is read after the open. */
+static int open_parent(pid_t parent, uint64_t alive, int *ret_fd)
 {
-    uint64_t now;
+    uint64_t start;
     int r = rmt_os_pidfd_open(parent, ret_fd);
     if (r < 0)
         return r == -ESRCH ? 0 : r;
-    if (rmt_os_start_time(parent, &now) == 0 && now == start && rmt_os_pidfd_dead(*ret_fd) == 0)
+    if (rmt_os_start_time(parent, &start) == 0 && start <= alive && rmt_os_pidfd_dead(*ret_fd) == 0)
         return 1;
     close(*ret_fd);
     return 0;
@@ -54,13 +55,13 @@ static int start_watch(int fd)
     return r;
 }
 
-int rmt_follow(pid_t parent, uint64_t parent_start, bool by_kernel)
+int rmt_follow(pid_t parent, uint64_t parent_alive, bool by_kernel)
 {
     int fd;
     if (by_kernel && prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
         return -errno;
     int r =
-        open_parent(parent, parent_start, &fd); /* after prctl: or it may have died in between */
+        open_parent(parent, parent_alive, &fd); /* after prctl: or it may have died in between */
     if (r <= 0)
         return r < 0 ? r : -ESRCH;
     if (by_kernel) {

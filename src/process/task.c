@@ -117,6 +117,7 @@ static int build(struct rmt_self *self, const ramet_process_options *o, const ui
         .name_size = strlen(o->task) + 1,
         .arg_size = o->arg_size,
         .parent = getpid(),
+        .parent_alive = rmt_os_ticks(),
         .daemon = o->daemon != 0,
         .pdeathsig = gettid() == getpid() && o->method != RAMET_FORKSERVER,
         .umask = o->method == RAMET_FORKSERVER ? current_umask() : 0,
@@ -124,9 +125,7 @@ static int build(struct rmt_self *self, const ramet_process_options *o, const ui
     };
     char *environment = NULL;
     size_t environment_size = 0;
-    int r = rmt_os_start_time(getpid(), &request.parent_start);
-    if (r == 0 && o->method == RAMET_FORKSERVER)
-        r = pack_environment(&environment, &environment_size);
+    int r = o->method == RAMET_FORKSERVER ? pack_environment(&environment, &environment_size) : 0;
     if (r < 0)
         return r;
     request.environment_size = environment_size;
@@ -220,7 +219,7 @@ int rmt_request_run(const ramet_ref *ref, bool by_server)
     if (by_server)
         restore(request, arg + request->arg_size);
     if (request->daemon &&
-        rmt_follow(request->parent, request->parent_start, request->pdeathsig != 0) < 0)
+        rmt_follow(request->parent, request->parent_alive, request->pdeathsig != 0) < 0)
         return RMT_EXIT_LOST;
     const ramet_task *task = rmt_task_find(name);
     if (!task) {

@@ -22,7 +22,7 @@ struct rmt_request {                                /* at the start of the messa
     uint32_t daemon;                                /* ends with it */
     uint32_t pdeathsig;    /* the asking thread was a main thread, and the child will be its own */
     uint32_t umask;        /* forkserver only, as is the environment */
-    uint64_t parent_start; /* its start time: tells it from a later process with the same pid */
+    uint64_t parent_alive; /* it lived then (ticks since boot), a later one with its pid did not */
     uint64_t signal_mask;  /* signals 1 to 64 that were blocked */
 };
 
@@ -49,8 +49,8 @@ _Noreturn void rmt_child_exit(int code);
 void rmt_ref_format(const ramet_ref *ref, char text[RMT_REF_TEXT]);
 int rmt_ref_parse(const char *text, ramet_ref *ret_ref);
 
-/* follow.c: ends this process with SIGTERM when process `parent` (of that start time) is gone. */
-int rmt_follow(pid_t parent, uint64_t parent_start, bool by_kernel);
+/* follow.c: ends this process with SIGTERM when process `parent`, who lived then, is gone. */
+int rmt_follow(pid_t parent, uint64_t parent_alive, bool by_kernel);
 
 /* server.c: the fork server's loop, on its socket; ends when the last client has closed it. */
 _Noreturn void rmt_server_run(int socket);
