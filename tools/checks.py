@@ -224,6 +224,38 @@ def stage_sanitizers(session: Session) -> None:
 SANITIZE_ARGS = "-fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 
+def packages_missing(session: Session, name: str, packages: dict[str, str]) -> bool:
+    """Whether one of the programs is not there: a skip, with the line that says what to install."""
+    for program, package in packages.items():
+        if not shutil.which(program):
+            session.skip(f"{name}: no {program}: install the Debian package {package}")
+            return True
+    return False
+
+
+def stage_musl(session: Session) -> None:
+    if packages_missing(session, "musl", {"musl-gcc": "musl-tools"}):
+        return
+    native = ROOT / "tools" / "cross" / "musl.ini"
+    folder = build(session, "musl", "musl-gcc", f"--native-file={native}", "-Dbench=true")
+    if folder:
+        meson_test(session, "musl", folder, "--suite", "unit")
+
+
+def stage_aarch64(session: Session) -> None:
+    packages = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}
+    if packages_missing(session, "aarch64", packages):
+        return
+    cross = ROOT / "tools" / "cross" / "aarch64.ini"
+    if not Path("/usr/aarch64-linux-gnu/include/stdio.h").exists():
+        session.skip("aarch64: no C library: install the Debian package libc6-dev-arm64-cross")
+        return
+    options = [f"--cross-file={cross}", "-Dbench=true"]
+    folder = build(session, "aarch64", "aarch64-linux-gnu-gcc", *options)
+    if folder:
+        meson_test(session, "aarch64", folder, "--setup", "qemu", "--suite", "unit")
+
+
 # --- Python
 
 
@@ -289,6 +321,8 @@ STAGES: list[Stage] = [
     ("gcc", stage_gcc),
     ("python", stage_python),
     ("clang", stage_clang),
+    ("musl", stage_musl),
+    ("aarch64", stage_aarch64),
     ("sanitizers", stage_sanitizers),
     ("valgrind", stage_valgrind),
     ("kill", stage_kill),
