@@ -7,11 +7,15 @@ list below, which counts what it did by `session.must` or `session.result`.
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import checks
 from checks import Session, Stage, meson_test
+from machine import ROOT
 
+SEEDED = ROOT / "tests" / "seeded" / "run.py"
 FULL_LIMIT = 6 * 3600  # seconds; a watchdog
 
 
@@ -31,9 +35,18 @@ def stage_kill_full(session: Session) -> None:
         meson_test(session, "kill", folder, *options, counts=True)
 
 
+def stage_seeded(session: Session) -> None:
+    """Bugs that are put in on purpose are found, each by the test that has to."""
+    command = [sys.executable, SEEDED]
+    listed = subprocess.run([*command, "--list"], stdout=subprocess.PIPE, text=True, check=True)
+    for name in listed.stdout.split():
+        session.must(f"seeded {name}", [*command, session.folder / "seeded", name])
+
+
 # The stages of `make test-kill`.
 KILL: list[Stage] = [
     ("kill", stage_kill_full),
+    ("seeded", stage_seeded),
 ]
 
 # What `make test-long` runs besides the stages of `make test` and of `make test-kill`.

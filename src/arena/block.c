@@ -10,6 +10,7 @@
 #include "arena/block.h"
 #include "arena/kind.h"
 #include "arena/local.h"
+#include "base/seeded.h"
 
 #include <errno.h>
 #include <string.h>
@@ -241,7 +242,9 @@ static void free_small(struct rmt_self *self, uint64_t offset, uint64_t hold_wor
     rmt_redo(g, n++, page + offsetof(struct rmt_slab, bitmap) + i / 64 * 8,
              bits & ~(1ull << (i % 64)));
     rmt_redo(g, n++, page + offsetof(struct rmt_slab, used), used);
+#if !RMT_SEEDED(FREED_TWICE)
     rmt_redo(g, n++, hold_word, next_what);
+#endif
     rmt_redo(g, n++, offset + offsetof(struct rmt_block, next), 0);
     if (used + 1 == c->blocks) { /* was full and so in no list: nobody looks at its links */
         rmt_store64_relaxed(&slab->next, head);
@@ -251,6 +254,9 @@ static void free_small(struct rmt_self *self, uint64_t offset, uint64_t hold_wor
             rmt_redo(g, n++, slab_prev(head), page);
     }
     rmt_commit(g, n);
+#if RMT_SEEDED(FREED_TWICE)
+    rmt_store64((rmt_a64 *)rmt_at(hold_word), next_what);
+#endif
     rmt_guard_unlock(self, g);
 }
 

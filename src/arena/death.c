@@ -7,6 +7,7 @@
  */
 #include "arena/local.h"
 #include "base/os.h"
+#include "base/seeded.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -100,8 +101,10 @@ static int poll_slot(uint32_t slot, uint32_t epoch, pid_t pid, uint64_t start_ti
 int rmt_dead_known(uint64_t word)
 {
     uint64_t state = rmt_load64(&rmt_member_at(rmt_word_slot(word))->state);
+#if !RMT_SEEDED(EPOCH_IGNORED)
     if ((uint32_t)(state >> 32) != rmt_word_epoch(word))
         return 1;
+#endif
     return rmt_member_state_of(state) == RMT_MEMBER_DYING;
 }
 

@@ -6,6 +6,7 @@
  */
 #include "base/os.h"
 #include "base/fault.h"
+#include "base/seeded.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -300,6 +301,9 @@ int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino)
         if (sscanf(line, "%*s %*s %*s %x:%x %llu", &major, &minor, &inode) == 3)
             found = inode == ino && makedev(major, minor) == dev;
     }
+#if RMT_SEEDED(THREAD_FOR_PROCESS)
+    empty = false;
+#endif
     int r = ferror(f) ? -EIO : empty ? -ENODATA : found;
     fclose(f);
     return r;

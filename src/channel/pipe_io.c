@@ -2,6 +2,7 @@
  *
  * pipe_io.c: how messages move through the ways of a pipe; see pipe.h for the rules.
  */
+#include "base/seeded.h"
 #include "channel/doorbell.h"
 #include "channel/message.h"
 #include "channel/pipe.h"
@@ -212,10 +213,17 @@ int rmt_pipe_put(struct rmt_self *self, ramet_end *end, const struct rmt_pipe_me
         r = -EPIPE;
     else if (!fits(end, tail, head, m))
         r = -EAGAIN;
+#if RMT_SEEDED(BELL_LATE)
+    else
+        publish(self, end, tail, m);
+    if (r == 0)
+        r = ring_before_publishing(end, &hung_up);
+#else
     else
         r = ring_before_publishing(end, &hung_up);
     if (r == 0)
         publish(self, end, tail, m);
+#endif
     rmt_guard_unlock(self, &way->put);
     if (r == 0)
         rmt_bell_ring(&way->news, INT_MAX);

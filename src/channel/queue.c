@@ -4,6 +4,7 @@
  * cells of its rings, and the holds of the calling thread.
  */
 #include "channel/queue.h"
+#include "base/seeded.h"
 #include "channel/message.h"
 #include "channel/rest.h"
 
@@ -111,6 +112,9 @@ static ptrdiff_t put_locked(struct rmt_self *self, uint64_t queue, struct rmt_qu
     if (count > in_ring)
         count = in_ring;
 
+#if RMT_SEEDED(COMMIT_EARLY)
+    rmt_store64(&q->tail, tail + count);
+#endif
     size_t n = 0;
     for (; n < count; n++) {
         if (parcels[n].hold >= 0) {
@@ -140,8 +144,10 @@ static ptrdiff_t put_once(struct rmt_self *self, const struct ramet_queue *queue
         return r;
     ptrdiff_t n = put_locked(self, queue->offset, q, parcels, count, spare);
     rmt_guard_unlock(self, &q->put);
+#if !RMT_SEEDED(WAKE_LOST)
     if (n > 0)
         rmt_bell_ring(&q->get_bell, (int)n);
+#endif
     return n;
 }
 
@@ -266,6 +272,9 @@ static int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q
         taken->count = copy_cells(ring, head, least(least(tail, end), head + max), cells);
         rmt_redo(&q->get, 0, rmt_hold_arg(self, taken->hold), taken->count);
     }
+#if RMT_SEEDED(HOLD_LATE)
+    rmt_store64(&q->head, head + taken->count);
+#endif
     rmt_redo(&q->get, 1, rmt_hold_what(self, taken->hold), queue | RMT_HOLD_ITEM);
     rmt_redo(&q->get, 2, RMT_QUEUE_WORD(queue, head), head + taken->count);
     if (q->max_items != 0)

@@ -14,6 +14,7 @@
 #include "sync/semaphore.h"
 #include "arena/kind.h"
 #include "arena/wait.h"
+#include "base/seeded.h"
 #include "sync/waiter.h"
 
 #include <errno.h>
@@ -280,10 +281,12 @@ static void recover_permit(struct rmt_self *self, uint64_t dead_offset, int inde
     if (rmt_guard_lock(self, &s->guard) < 0)
         return;
     uint64_t wakes = 0;
+#if !RMT_SEEDED(PERMIT_KEPT)
     if (rmt_load64_relaxed(what) != 0) {
         rmt_store64(&self->thread->wakes, VALUE(at));
         wakes = give_back(s, at, dead_offset, index, arg & UINT32_MAX, 0);
     }
+#endif
     rmt_guard_unlock(self, &s->guard);
     if (wakes > 0)
         wake(s, wakes);

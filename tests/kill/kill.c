@@ -89,14 +89,19 @@ static bool one(const struct kill_case *c, uint64_t nth)
     return status == 0;
 }
 
+void kill_make_shared(void)
+{
+    if (kill_shared)
+        return;
+    void *p =
+        mmap(NULL, sizeof *kill_shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    kill_shared = p;
+}
+
 void kill_run(const struct kill_case *c)
 {
-    if (!kill_shared) {
-        void *p = mmap(NULL, sizeof *kill_shared, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        CHECK(p != MAP_FAILED);
-        kill_shared = p;
-    }
+    kill_make_shared();
     /* Once through: what a first use allocates for good makes the first time longer, and the points
      * after that would not be met. */
     alarm(240);

@@ -34,6 +34,8 @@ extern struct kill_shared {
     rmt_a64 seen[4096];  /* for the case: how often each item was seen */
 } *kill_shared;
 
+void kill_make_shared(void); /* kill_run does so, too */
+
 /* Runs the case for every N and prints how many there were; exits with 1 if anything is wrong. */
 void kill_run(const struct kill_case *c);
 

@@ -4,6 +4,7 @@
  * ended, and the owner of a lock as seen by a process that sees no /proc.  A child made by a raw
  * clone changes nothing of its parent's when its thread ends.
  */
+#include "arena/local.h"
 #include "arena/self.h"
 #include "kill.h"
 #include <ramet/arena.h>
@@ -55,6 +56,9 @@ static void without_main_thread(void)
     atomic_store(told, 0);
     pid_t pid = child(hold_in_second_thread, NULL);
     wait_until(1);
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    rmt_sweep_thorough(self); /* does not take it for one that called exec, either */
     check_that_it_is_held();
     CHECK(ramet_sweep() == 0);
     atomic_store(told, 2);
@@ -112,6 +116,63 @@ static void without_proc(void)
     while (OK(ramet_sweep()) > 0)
         ;
     printf("%-24s nobody alive is taken for dead, nobody dead for alive\n", "no /proc");
+}
+
+static uint32_t slot_of(pid_t pid)
+{
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        if (rmt_member_pid_of(state) == pid && rmt_member_state_of(state) == RMT_MEMBER_LIVE)
+            return slot;
+    }
+    return 0;
+}
+
+static void wait_for_signal(void *unused)
+{
+    (void)unused;
+    OK(ramet_join());
+    pause();
+}
+
+static void dies_when_told(void *unused)
+{
+    (void)unused;
+    OK(ramet_lock_acquire(lock, NULL));
+    atomic_store(told, 1);
+    pause();
+}
+
+/* The dead owner's slot belongs to somebody who lives: the lock is a dead one's all the same. */
+static void slot_taken_again(void)
+{
+    enum { TRIES = 64 };
+    pid_t others[TRIES];
+    int n = 0;
+    atomic_store(told, 0);
+    pid_t owner = child(dies_when_told, NULL);
+    wait_until(1);
+    uint32_t slot = slot_of(owner);
+    CHECK(slot != 0);
+    CHECK(kill(owner, SIGKILL) == 0);
+    CHECK(finish(owner) == -SIGKILL);
+    ramet_reap(owner);
+    do { /* slots are given out in turn: it is its turn once */
+        CHECK(n < TRIES);
+        others[n] = child(wait_for_signal, NULL);
+        while (slot_of(others[n]) == 0)
+            usleep(100);
+    } while (slot_of(others[n++]) != slot);
+    ramet_wait now = {.size = sizeof now, .deadline = 0};
+    CHECK(ramet_lock_acquire(lock, &now) == -EOWNERDEAD);
+    OK(ramet_lock_release(lock));
+    while (n > 0) {
+        CHECK(kill(others[--n], SIGKILL) == 0);
+        CHECK(finish(others[n]) == -SIGKILL);
+        ramet_reap(others[n]);
+    }
+    printf("%-24s is not taken for who had it before\n", "an owner's next");
 }
 
 static void raw_clone(void)
@@ -174,6 +235,7 @@ int main(void)
     setvbuf(stdout, NULL, _IONBF, 0);
     without_main_thread();
     without_proc();
+    slot_taken_again();
     raw_clone();
     pid_namespace();
     return 0;
