@@ -64,3 +64,16 @@ def test_long() -> int:
     os.environ["RAMET_LONG"] = "1"
     short = [stage for stage in checks.STAGES if stage[0] != "kill"]
     return checks.main([*short, *KILL, *LONG])
+
+
+def stage_storm(session: Session) -> None:
+    folder = hooked_build(session)
+    if folder:
+        arguments = ["--seconds", "60", *sys.argv[2:]]
+        session.must("storm", [folder / "tests" / "kill" / "storm", *arguments])
+
+
+def storm() -> int:
+    checks.limit = 365 * 24 * 3600  # as long as one likes; the program has a watchdog of its own
+    os.environ["RAMET_LONG"] = "1"
+    return checks.main([("storm", stage_storm)])

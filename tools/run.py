@@ -42,6 +42,7 @@ COMMANDS = {
     "test": checks.main,
     "test-kill": full.test_kill,
     "test-long": full.test_long,
+    "storm": full.storm,
     "bench": bench,
     "format": format_sources,
 }
