@@ -221,6 +221,13 @@ def stage_sanitizers(session: Session) -> None:
         meson_test(session, "sanitizers", folder, env=env)
 
 
+def stage_model(session: Session) -> None:
+    if not shutil.which("spin"):
+        session.skip("model: spin not found: install the Debian package spin")
+    else:
+        session.must("model", [sys.executable, ROOT / "tests" / "model" / "run.py"])
+
+
 SANITIZE_ARGS = "-fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 
@@ -325,6 +332,7 @@ STAGES: list[Stage] = [
     ("aarch64", stage_aarch64),
     ("sanitizers", stage_sanitizers),
     ("valgrind", stage_valgrind),
+    ("model", stage_model),
     ("kill", stage_kill),
 ]
 

@@ -29,6 +29,10 @@ def bench() -> None:
     run_with_package("bench/run.py")
 
 
+def model() -> int:
+    return subprocess.call([sys.executable, "tests/model/run.py", *sys.argv[2:]], cwd=ROOT)
+
+
 def format_sources() -> None:
     python = usable_python()
     make_environment(python)
@@ -43,6 +47,7 @@ COMMANDS = {
     "test-kill": full.test_kill,
     "test-long": full.test_long,
     "storm": full.storm,
+    "model": model,
     "bench": bench,
     "format": format_sources,
 }
