@@ -53,6 +53,8 @@ struct step_case {
 extern struct step_shared {
     ramet_ref ref[STEP_NAMES];
     uint64_t offset[STEP_NAMES]; /* for the case */
+    int fd[STEP_NAMES];          /* that the victim inherits; 0: none */
+    uint64_t sleeper;            /* offset of the sleeper's sub-slot */
     volatile uint64_t did[4];    /* by the operation: how far it is */
     volatile uint64_t state;     /* hash of all changes to the arena since it began */
     volatile uint64_t steps;     /* instructions so far */
@@ -86,7 +88,8 @@ uint64_t step_mix(uint64_t a, uint64_t b);
 extern bool step_peer_ran;  /* the peer has been through */
 uint64_t step_blocks(void); /* blocks in use */
 extern uint64_t
-    step_blocks_less; /* set by setup: blocks there then that go until all is verified */
+    step_blocks_less;        /* set by setup: blocks there then that go until all is verified */
+uint64_t step_members(void); /* that live and have a handle of what setup has opened */
 struct rmt_self *step_self(void);
 
 #endif
