@@ -7,6 +7,7 @@ list below, which counts what it did by `session.must` or `session.result`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,23 @@ def stage_kill_full(session: Session) -> None:
     """Every program of tests/kill and tests/stress, with what each prints of how much it did."""
     folder = hooked_build(session)
     if folder:
-        options = ["--setup", "long", "--suite", "kill", "--suite", "stress"]
+        options = ["--setup", "long", "--suite", "kill", "--suite", "stress", "--no-suite", "step"]
         meson_test(session, "kill", folder, *options, counts=True)
+
+
+def stage_step(session: Session) -> None:
+    """kill-step with what each compiler makes of the library at each level."""
+    for cc in ("gcc", "clang"):
+        if not shutil.which(cc):
+            session.skip(f"kill-step: {cc} not found: install the Debian package {cc}")
+            continue
+        for level in ("0", "2", "3"):
+            name = f"step-{cc}-O{level}"
+            options = [f"-Doptimization={level}", "-Ddebug=true", "-Dexamples=false"]
+            folder = checks.build(session, name, cc, *options)
+            if folder:
+                chosen = ["--setup", "long", "--suite", "step"]
+                meson_test(session, name, folder, *chosen, counts=True)
 
 
 def stage_seeded(session: Session) -> None:
@@ -46,6 +62,7 @@ def stage_seeded(session: Session) -> None:
 # The stages of `make test-kill`.
 KILL: list[Stage] = [
     ("kill", stage_kill_full),
+    ("step", stage_step),
     ("seeded", stage_seeded),
 ]
 
