@@ -18,7 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 
-enum { ROUND = 60 /* deaths in a round */, SHORT_KILLS = 600, LONG_SECONDS = 300 };
+enum { ROUND = 60 /* deaths in a round */, SHORT_KILLS = 600, LONG_SECONDS = 120 };
 
 struct storm_shared *storm_shared;
 struct storm_objects storm_objects;
@@ -170,6 +170,7 @@ static void step(void)
     int i = (int)(choice >> 8) % STORM_WORKERS;
     i = i < 0 ? -i : i;
     usleep((useconds_t)((choice >> 32) % 6000));
+    atomic_store(&storm_shared->filling, (choice >> 56) % 3 == 0);
     look_after(true);
     if (choice % 8 < 5)
         kill_one(i);

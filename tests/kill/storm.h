@@ -71,6 +71,8 @@ struct storm_guarded { /* written under the lock; `first` before `second` */
 struct storm_shared {
     rmt_a32 stop;
     rmt_a32 next_item;
+    rmt_a32 filling; /* more is put than got */
+    uint32_t spare;
     struct storm_slot slot[STORM_WORKERS];
     struct storm_guarded guarded[STORM_LOCKS];
     rmt_a64 signals_begun, signals_done; /* plain permits released */

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 
-enum { LARGEST = 6000, BATCH = 8, VIEW = 100000 };
+enum { LARGEST = 6000, BATCH = 8, VIEW = 100000, MOST = 2000 };
 
 static uint64_t fuse;
 
@@ -332,6 +332,10 @@ static void turn(struct storm_slot *me, uint64_t what)
     enum storm_channel channel = (enum storm_channel)(what >> 8 & 0xff) % STORM_CHANNELS;
     enum storm_channel queue = (enum storm_channel)(what >> 8 & 0xff) % STORM_QUEUES;
     unsigned kind = (unsigned)(what & 0xff);
+    /* The queues grow and shrink in turns. */
+    if (kind >= 56 && kind < 140 && atomic_load(&storm_shared->filling) &&
+        ramet_queue_size(storm_objects.queue[queue]) < MOST)
+        kind = 120;
     if (kind < 56)
         put(channel, &soon);
     else if (kind < 120)
