@@ -7,6 +7,7 @@
 #include "bench.h"
 #include <ramet/queue.h>
 
+#include <fcntl.h>
 #include <mqueue.h>
 #include <sys/socket.h>
 
