@@ -36,6 +36,28 @@ uint64_t storm_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+/* A worker ends by SIGKILL, from us or from its fuse, or with 0 when it is told to. */
+static void check_end(int i, int status, bool told)
+{
+    if (status == SIGKILL || (told && status == 0))
+        return;
+    if (WIFSIGNALED(status))
+        fprintf(stderr, "storm: worker %d ended by signal %d%s\n", i, WTERMSIG(status),
+                WTERMSIG(status) == SIGALRM ? ": it hung" : "");
+    else
+        fprintf(stderr, "storm: worker %d ended with %d\n", i, WEXITSTATUS(status));
+    exit(1);
+}
+
+static void hung(int signal)
+{
+    static const char text[] = "storm: it hangs\n";
+    (void)signal;
+    if (write(2, text, sizeof text - 1) < 0) {
+    }
+    _exit(1);
+}
+
 static void start_worker(int i)
 {
     uint64_t fate = storm_random(&sequence);
@@ -99,9 +121,11 @@ static void follow_exec(int i)
     int status;
     for (;;) {
         pid_t done = waitpid(pid_of[i], &status, WNOHANG);
-        CHECK(done == 0 || (done == pid_of[i] && status == SIGKILL));
-        if (done != 0)
+        CHECK(done >= 0);
+        if (done != 0) {
+            check_end(i, status, false);
             break;
+        }
         if (!is_member(pid_of[i])) {
             execs++;
             CHECK(kill(pid_of[i], SIGKILL) == 0);
@@ -114,8 +138,8 @@ static void follow_exec(int i)
     bury(i);
 }
 
-/* Those who ended by themselves get successors, if there is to be another. */
-static void look_after(bool replace)
+/* Those who ended by themselves get successors. */
+static void look_after(void)
 {
     for (int i = 0; i < STORM_WORKERS; i++) {
         int status;
@@ -128,18 +152,19 @@ static void look_after(bool replace)
             CHECK(done >= 0);
             if (done == 0)
                 continue;
-            CHECK(status == SIGKILL);
+            check_end(i, status, false);
             bury(i);
         }
-        if (replace)
-            start_worker(i);
+        start_worker(i);
     }
 }
 
 static void kill_one(int i)
 {
+    int status;
     CHECK(kill(pid_of[i], SIGKILL) == 0);
-    CHECK(finish(pid_of[i]) == -SIGKILL);
+    CHECK(waitpid(pid_of[i], &status, 0) == pid_of[i]);
+    check_end(i, status, false);
     bury(i);
     start_worker(i);
 }
@@ -153,7 +178,7 @@ static void stop_one(int i)
     CHECK(kill(pid_of[i], SIGSTOP) == 0);
     CHECK(waitpid(pid_of[i], &status, WUNTRACED) == pid_of[i]);
     if (!WIFSTOPPED(status)) { /* its fuse was quicker */
-        CHECK(status == SIGKILL);
+        check_end(i, status, false);
         bury(i);
         start_worker(i);
         return;
@@ -171,7 +196,7 @@ static void step(void)
     i = i < 0 ? -i : i;
     usleep((useconds_t)((choice >> 32) % 6000));
     atomic_store(&storm_shared->filling, (choice >> 56) % 3 == 0);
-    look_after(true);
+    look_after();
     if (choice % 8 < 5)
         kill_one(i);
     else if (choice % 8 == 5)
@@ -205,11 +230,13 @@ static void end_workers(void)
                 continue;
             }
             pid_t done = waitpid(pid_of[i], &status, WNOHANG);
-            CHECK(done == 0 || (done == pid_of[i] && (status == 0 || status == SIGKILL)));
-            if (done == 0)
+            CHECK(done >= 0);
+            if (done == 0) {
                 usleep(500);
-            else
-                bury(i);
+                continue;
+            }
+            check_end(i, status, true);
+            bury(i);
         }
     }
 }
@@ -290,6 +317,7 @@ int main(int argc, char **argv)
     storm_shared = p;
     int64_t end = ramet_now() + (int64_t)a.seconds * 1000000000;
     sequence = a.seed;
+    signal(SIGALRM, hung);
     round_of(2); /* what a first use allocates for good is there then */
     storm_baseline(true);
     uint64_t rounds = 0;

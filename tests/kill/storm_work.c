@@ -375,6 +375,7 @@ _Noreturn void storm_work(const struct storm_life *life)
 {
     static struct storm_life mine;
     mine = *life;
+    signal(SIGALRM, SIG_DFL);
     watchdog();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != life->parent)
         _exit(1);
