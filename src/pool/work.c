@@ -100,16 +100,20 @@ static int run_item(struct rmt_worker *w, const struct function *function, uint6
     return 0;
 }
 
+static int pause_between(struct rmt_worker *w)
+{
+    int r = rmt_worker_pause(w);
+    return r == -ENOMEM ? 0 : r; /* it could not leave the rest to others: it does it by itself */
+}
+
 static int run_range(struct rmt_worker *w)
 {
     struct function function;
     int r = find_function(rmt_job_at(w->job), &function);
     for (uint64_t i = w->first; r == 0 && i < w->end; i++) {
-        r = run_item(w, &function, i);
+        r = run_item(w, &function, i); /* if it fails the item has no result: this worker leaves */
         if (r == 0 && i + 1 < w->end)
-            r = rmt_worker_pause(w);
-        if (r == -ENOMEM) /* it could not leave the rest to others: it does it by itself */
-            r = 0;
+            r = pause_between(w);
     }
     return r;
 }
