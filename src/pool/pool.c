@@ -150,6 +150,15 @@ static int maintain(ramet_pool *pool, struct rmt_self *self)
     return r < 0 ? r : (int)there;
 }
 
+/* Whatever stands in the way: a worker that was not waited for would outlive the pool. */
+static void await_end(ramet_process *process, int *ret_code)
+{
+    int r;
+    do {
+        r = ramet_process_join(process, NULL, ret_code);
+    } while (r == -EINTR || r == -ENOMEM);
+}
+
 /* The exit code of a worker that has died. */
 static int exit_code(ramet_pool *pool, struct rmt_self *self, pid_t pid)
 {
@@ -159,8 +168,7 @@ static int exit_code(ramet_pool *pool, struct rmt_self *self, pid_t pid)
     for (unsigned i = 0; i < pool->size; i++) {
         struct worker *w = &pool->worker[i];
         if (w->process && ramet_process_pid(w->process) == pid)
-            while (ramet_process_join(w->process, NULL, &code) == -EINTR)
-                ; /* it is proven dead: this does not block */
+            await_end(w->process, &code); /* it is proven dead: this does not block */
     }
     (void)collect_workers(pool);
     for (uint64_t i = 0; i < EXITS && i < pool->exit_count; i++)
@@ -244,10 +252,8 @@ int ramet_pool_terminate(ramet_pool *pool)
         if (pool->worker[i].process)
             (void)ramet_process_terminate(pool->worker[i].process);
     for (unsigned i = 0; i < pool->size; i++) {
-        struct worker *w = &pool->worker[i];
-        int code;
-        while (w->process && ramet_process_join(w->process, NULL, &code) == -EINTR)
-            ;
+        if (pool->worker[i].process)
+            await_end(pool->worker[i].process, NULL);
     }
     (void)collect_workers(pool);
     pthread_mutex_unlock(&pool->mutex);
