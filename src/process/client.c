@@ -30,6 +30,14 @@ static pid_t server_pid;
 static pid_t server_owner; /* the process whose child the server is */
 static struct credentials server_rights;
 
+/* Servers that were given up and had not ended by then: they do when the last who has their socket
+ * open closes it.  Waited for whenever a server is asked for something. */
+#define FORMER 16
+static struct former {
+    pid_t pid; /* 0: none */
+    pid_t owner;
+} former[FORMER];
+
 static struct credentials rights_now(void)
 {
     return (struct credentials){getuid(), geteuid(), getgid(), getegid()};
@@ -40,13 +48,38 @@ static bool same_rights(const struct credentials *a, const struct credentials *b
     return a->uid == b->uid && a->euid == b->euid && a->gid == b->gid && a->egid == b->egid;
 }
 
+/* True if this process need not think of it again. */
+static bool reaped(pid_t pid, pid_t owner)
+{
+    if (owner != getpid())
+        return true; /* a parent's child */
+    pid_t ended = waitpid(pid, NULL, WNOHANG);
+    if (ended == pid)
+        ramet_reap(pid);
+    return ended != 0; /* or somebody else has waited for it */
+}
+
+static void reap_former(void)
+{
+    for (int i = 0; i < FORMER; i++) {
+        if (former[i].pid != 0 && reaped(former[i].pid, former[i].owner))
+            former[i].pid = 0;
+    }
+}
+
 static void drop_server(void)
 {
     if (server_socket >= 0)
         close(server_socket); /* it ends when nobody else has it open */
     server_socket = -1;
-    if (server_owner == getpid() && waitpid(server_pid, NULL, WNOHANG) == server_pid)
-        ramet_reap(server_pid);
+    reap_former();
+    for (int i = 0; i < FORMER; i++) {
+        if (former[i].pid == 0) {
+            former[i] = (struct former){server_pid, server_owner};
+            break;
+        }
+    }
+    reap_former();
 }
 
 static int start_server(void)
@@ -74,6 +107,7 @@ static int start_server(void)
 static int ensure_server(void)
 {
     struct credentials now = rights_now();
+    reap_former();
     if (server_socket >= 0 && !same_rights(&now, &server_rights))
         drop_server();
     return server_socket >= 0 ? 0 : start_server();
@@ -126,6 +160,17 @@ static int read_pid(int fd, pid_t *ret_pid)
     return 0;
 }
 
+/* The child cannot be told from others without its pidfd, so it is ended again, as one's own child
+ * is (start.c).  The server waits for it at once, but a pid comes round again only after all
+ * others. */
+static void end_child(pid_t pid, int status_fd)
+{
+    struct rmt_server_reply reply;
+    kill(pid, SIGKILL);
+    while (read(status_fd, &reply, sizeof reply) < 0 && errno == EINTR)
+        ;
+}
+
 static int request_once(const ramet_ref *request, int directory, struct rmt_started *ret_started)
 {
     int r = ensure_server();
@@ -145,6 +190,8 @@ static int request_once(const ramet_ref *request, int directory, struct rmt_star
         if (r == -ESRCH) { /* it has ended, and was reaped: its status is in the pipe */
             pidfd = -1;
             r = 0;
+        } else if (r < 0) {
+            end_child(pid, status[0]);
         }
     }
     if (r < 0) {
