@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* 1 if the pidfd is of the process that lived at `alive` (clock ticks since boot), 0 if that one is
@@ -31,8 +32,11 @@ static int open_parent(pid_t parent, uint64_t alive, int *ret_fd)
 static void *watch(void *arg)
 {
     struct pollfd p = {.fd = (int)(intptr_t)arg, .events = POLLIN};
-    while (poll(&p, 1, -1) < 0 && errno == EINTR)
-        ;
+    const struct timespec moment = {.tv_nsec = 100000000};
+    while (poll(&p, 1, -1) < 0) { /* that it could not look does not say that the parent is gone */
+        if (errno != EINTR)
+            nanosleep(&moment, NULL);
+    }
     kill(getpid(), SIGTERM);
     return NULL;
 }
