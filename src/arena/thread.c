@@ -30,8 +30,8 @@ static _Thread_local struct rmt_self self_storage;
 
 static uint64_t chunks[CHUNKS_MAX]; /* payload offsets, oldest first */
 static uint32_t chunk_count;
-static pthread_key_t exit_key;
-static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static pthread_key_t exit_key; /* under the table lock, as all of this */
+static bool have_exit_key;
 
 static uint64_t sub_slot(uint32_t index)
 {
@@ -106,9 +106,15 @@ static void at_thread_exit(void *unused)
     rmt_table_unlock();
 }
 
-static void make_exit_key(void)
+/* Under the table lock: the calling thread's end will be told.  Without that it does not join: its
+ * sub-slot would never be used again. */
+static int watch_thread_exit(void)
 {
-    (void)pthread_key_create(&exit_key, at_thread_exit); /* failing: sub-slots are not reused */
+    int r = have_exit_key ? 0 : pthread_key_create(&exit_key, at_thread_exit);
+    if (r != 0)
+        return -r;
+    have_exit_key = true;
+    return -pthread_setspecific(exit_key, &self_storage);
 }
 
 static void settle(uint32_t index)
@@ -137,10 +143,12 @@ int rmt_self_slow(struct rmt_self **ret_self)
     if (r == 0 && rmt_load64_relaxed(&rmt_header()->poisoned) != 0)
         r = -ENOTRECOVERABLE;
     uint32_t index = 0;
-    if (r == 0 && !rmt_self_now && (r = find_sub_slot(&index)) == 0) {
-        pthread_once(&exit_once, make_exit_key);
-        settle(index);
-        (void)pthread_setspecific(exit_key, &self_storage);
+    if (r == 0 && !rmt_self_now) {
+        r = watch_thread_exit();
+        if (r == 0)
+            r = find_sub_slot(&index);
+        if (r == 0)
+            settle(index);
     }
     rmt_table_unlock();
     if (r < 0)
