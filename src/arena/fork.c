@@ -6,8 +6,8 @@
  * waits are not inherited.
  *
  * A reservation that no child claims (fork failed, or the child died at once) is found by the
- * lifeline: a pipe whose write end only the child keeps.  It is looked at before the next fork; if
- * the parent dies, its recovery takes the reservation back.
+ * lifeline: a pipe whose write end only the child keeps.  It is looked at before the next fork, and
+ * when somebody reaps or sweeps; if the parent dies, its recovery takes the reservation back.
  */
 #include "arena/local.h"
 #include "arena/registry.h"
@@ -55,6 +55,16 @@ static void check_lifelines(void)
             forget(l);
         }
     }
+}
+
+void rmt_lifelines_look(void)
+{
+    rmt_table_lock();
+    if (rmt_local.slot != 0 && rmt_local.error == 0 && rmt_load32_relaxed(rmt_member_mark) != 0) {
+        bookkeeper_in_use = rmt_bookkeeper();
+        check_lifelines();
+    }
+    rmt_table_unlock();
 }
 
 /* A slot for the child.  Those of children whose deaths nobody announced are found here: when all

@@ -98,6 +98,8 @@ int rmt_sweep(struct rmt_self *self);
 
 /* fork.c */
 int rmt_fork_setup(void);
+void rmt_lifelines_look(void); /* takes back what was reserved for children that are gone; takes the
+                                  table lock */
 
 /* page.c */
 struct rmt_page_place { /* where an offset's page word stands */

@@ -303,7 +303,10 @@ int ramet_sweep(void)
 {
     struct rmt_self *self;
     int r = rmt_self(&self);
-    return r < 0 ? r : rmt_sweep(self);
+    if (r < 0)
+        return r;
+    rmt_lifelines_look();
+    return rmt_sweep(self);
 }
 
 int ramet_reap(pid_t pid)
@@ -325,5 +328,7 @@ int ramet_reap(pid_t pid)
         rmt_recover_slot(self, slot, state);
         found = 1;
     }
+    if (!found) /* perhaps it was killed before it could claim its slot */
+        rmt_lifelines_look();
     return found;
 }
