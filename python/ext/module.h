@@ -46,12 +46,14 @@ enum rmt_py_type {
     RMT_PY_TYPE_CONDITION,
     RMT_PY_TYPE_BARRIER,
     RMT_PY_TYPE_BLOCK,
+    RMT_PY_TYPE_CHILD,
     RMT_PY_TYPE_COUNT,
 };
 
 /*
  * State of one module object. Written by the module's exec functions, before anybody else can see
- * the module, and read-only after; `codec` says for itself what changes later.
+ * the module, and read-only after, but for the exceptions of queues, which come with the first
+ * queue; `codec` says for itself what changes later.
  */
 struct rmt_py_state {
     PyTypeObject *types[RMT_PY_TYPE_COUNT]; /* strong, NULL until its rmt_py_add_<noun> ran */
@@ -93,10 +95,19 @@ PyObject *rmt_py_error(int negative_errno, const char *what);
  */
 int rmt_py_deadline(PyObject *timeout, int64_t *ret_deadline_ns);
 
+/* (timeout=None), or another one argument by that name, of a fast call; `ret_value` is borrowed,
+ * NULL if not given. 0, or -1 with TypeError. */
+int rmt_py_one_arg(const char *function, const char *name, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames, PyObject **ret_value);
+
+/* A fast call's function, as what a table of methods takes. */
+#define RMT_PY_FAST(function) (PyCFunction)(void (*)(void))(function)
+
 /* One per file of the extension; called once per module object, from the list in module.c. */
 int rmt_py_add_codec(PyObject *module);
 int rmt_py_add_arena(PyObject *module);
 int rmt_py_add_process(PyObject *module);
+int rmt_py_add_child(PyObject *module);
 int rmt_py_add_pool(PyObject *module);
 int rmt_py_add_view(PyObject *module);
 int rmt_py_add_queue(PyObject *module);

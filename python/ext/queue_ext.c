@@ -288,11 +288,60 @@ static PyObject *simple_empty(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 /* ---- making, opening, sending */
 
+/* The exceptions are those of the standard library's queue, ShutDown where it has one (3.13). They
+ * are looked up when the first queue is made: a child that uses none is spared that import. Threads
+ * may come here at once; each finds the same, or one of them what the other has made. */
+static int load_exceptions(struct rmt_py_state *st)
+{
+    if (st->types[RMT_PY_TYPE_QUEUE_SHUTDOWN])
+        return 0;
+    PyObject *queue = PyImport_ImportModule("queue");
+    PyObject *empty = queue ? PyObject_GetAttrString(queue, "Empty") : NULL;
+    PyObject *full = empty ? PyObject_GetAttrString(queue, "Full") : NULL;
+    PyObject *shutdown = full ? PyObject_GetAttrString(queue, "ShutDown") : NULL;
+
+    if (full && !shutdown && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        shutdown = PyErr_NewExceptionWithDoc(
+            "ramet.queues.ShutDown", "Raised when put/get with shut-down queue.", NULL, NULL);
+    }
+    Py_XDECREF(queue);
+    if (!shutdown || st->types[RMT_PY_TYPE_QUEUE_SHUTDOWN]) {
+        Py_XDECREF(empty);
+        Py_XDECREF(full);
+        Py_XDECREF(shutdown);
+        return shutdown ? 0 : -1;
+    }
+    st->types[RMT_PY_TYPE_QUEUE_EMPTY] = (PyTypeObject *)empty;
+    st->types[RMT_PY_TYPE_QUEUE_FULL] = (PyTypeObject *)full;
+    st->types[RMT_PY_TYPE_QUEUE_SHUTDOWN] = (PyTypeObject *)shutdown;
+    return 0;
+}
+
+PyDoc_STRVAR(shut_down_class_doc, "_shut_down_class()\n--\n\n"
+                                  "The exception of a queue that was shut down.");
+
+static PyObject *shut_down_class(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct rmt_py_state *st = rmt_py_state(module);
+
+    if (load_exceptions(st) < 0)
+        return NULL;
+    return Py_NewRef((PyObject *)st->types[RMT_PY_TYPE_QUEUE_SHUTDOWN]);
+}
+
+static PyMethodDef queue_functions[] = {
+    {"_shut_down_class", shut_down_class, METH_NOARGS, shut_down_class_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyObject *queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
 {
     struct rmt_py_state *st = rmt_py_state_of_type(type);
-    struct rmt_py_queue *o = st ? (struct rmt_py_queue *)type->tp_alloc(type, 0) : NULL;
+    struct rmt_py_queue *o = NULL;
 
+    if (st && load_exceptions(st) == 0)
+        o = (struct rmt_py_queue *)type->tp_alloc(type, 0);
     if (o)
         o->st = st;
     return (PyObject *)o;
@@ -492,31 +541,11 @@ QUEUE_SPEC(queue_spec, "Queue", queue_slots);
 QUEUE_SPEC(joinable_spec, "JoinableQueue", joinable_slots);
 QUEUE_SPEC(simple_spec, "SimpleQueue", simple_slots);
 
-/* The exceptions are those of the standard library's queue, ShutDown where it has one (3.13). */
-static int add_exceptions(PyObject *module, struct rmt_py_state *st)
-{
-    PyObject *queue = PyImport_ImportModule("queue");
-    PyObject *empty = queue ? PyObject_GetAttrString(queue, "Empty") : NULL;
-    PyObject *full = empty ? PyObject_GetAttrString(queue, "Full") : NULL;
-    PyObject *shutdown = full ? PyObject_GetAttrString(queue, "ShutDown") : NULL;
-
-    if (full && !shutdown && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        shutdown = PyErr_NewExceptionWithDoc(
-            "ramet.queues.ShutDown", "Raised when put/get with shut-down queue.", NULL, NULL);
-    }
-    Py_XDECREF(queue);
-    st->types[RMT_PY_TYPE_QUEUE_EMPTY] = (PyTypeObject *)empty;
-    st->types[RMT_PY_TYPE_QUEUE_FULL] = (PyTypeObject *)full;
-    st->types[RMT_PY_TYPE_QUEUE_SHUTDOWN] = (PyTypeObject *)shutdown;
-    return shutdown ? PyModule_AddObjectRef(module, "ShutDown", shutdown) : -1;
-}
-
 int rmt_py_add_queue(PyObject *module)
 {
     struct rmt_py_state *st = rmt_py_state(module);
 
-    if (add_exceptions(module, st) < 0 ||
+    if (PyModule_AddFunctions(module, queue_functions) < 0 ||
         rmt_py_add_type(module, RMT_PY_TYPE_QUEUE, &queue_spec, NULL) < 0 ||
         rmt_py_add_type(module, RMT_PY_TYPE_JOINABLE_QUEUE, &joinable_spec,
                         st->types[RMT_PY_TYPE_QUEUE]) < 0)

@@ -27,11 +27,6 @@ typedef struct {
 int rmt_py_wait_args(const char *function, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames, ramet_wait *ret_wait);
 
-/* (timeout=None) of a call; `ret_timeout` is borrowed, NULL if not given. 0, or -1 with TypeError.
- */
-int rmt_py_one_arg(const char *function, const char *name, PyObject *const *args, Py_ssize_t nargs,
-                   PyObject *kwnames, PyObject **ret_value);
-
 /* (class._from_ref, (the reference as bytes, *more)); notes that a message which is being encoded
  * mentions the object. `more` is a tuple or NULL. */
 PyObject *rmt_py_reduce(PyObject *self, ramet_ref ref, PyObject *more);
@@ -57,7 +52,5 @@ PyObject *rmt_py_rlock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t
 PyObject *rmt_py_rlock_release(PyObject *self, PyObject *ignored);
 PyObject *rmt_py_rlock_enter(PyObject *self, PyObject *ignored);
 PyObject *rmt_py_rlock_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
-
-#define RMT_PY_FAST(function) (PyCFunction)(void (*)(void))(function)
 
 #endif

@@ -30,8 +30,8 @@ from collections.abc import Callable
 from multiprocessing import util
 
 from . import context, process
+from .child import exit_code
 from .pidfd import ended
-from .popen_fork import exit_code
 
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
 if TYPE_CHECKING:

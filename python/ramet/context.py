@@ -11,6 +11,7 @@ Modules that make objects are imported when the first one is made: a program pay
 from __future__ import annotations
 
 import multiprocessing.context as _std
+import multiprocessing.process as _registry
 import sys
 from multiprocessing.context import (
     AuthenticationError,
@@ -21,8 +22,6 @@ from multiprocessing.context import (
     get_spawning_popen,
     set_spawning_popen,
 )
-
-from .process import current_process
 
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ __all__ = [
 
 def importing_main() -> bool:
     """Whether this process was started by spawn or forkserver and is importing the main module."""
-    return getattr(current_process(), "_inheriting", False)
+    return getattr(_registry._current_process, "_inheriting", False)
 
 
 def _line_of_main() -> str:
@@ -82,6 +81,22 @@ def missing_guard(deed: str) -> RuntimeError:
 
 # ------------------------------------------------------------------------------------ processes
 
+# Modules, imported with the first process; a forked child finds them without an import statement,
+# which would touch a good many pages of what it shares with its parent.
+_child: Any = None
+_popen_fork: Any = None
+
+
+def _import_child() -> None:
+    global _child
+    from . import child as _child
+
+
+def _import_popen_fork() -> None:
+    global _popen_fork
+    _import_child()
+    from . import popen_fork as _popen_fork
+
 
 class _Starting:
     """What our process classes add to the standard library's."""
@@ -104,16 +119,14 @@ class _Starting:
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         if self._start_method is not None:
-            _force_start_method(self._start_method)
-        return super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+            _default_context._actual_context = _concrete_contexts[self._start_method]
+        if _child is None:
+            _import_child()
+        return _child.bootstrap(self, parent_sentinel)
 
 
 class Process(_Starting, _std.Process):
     """A process, started by the method that is set when it starts."""
-
-    @staticmethod
-    def _after_fork() -> None:
-        _default_context.get_context().Process._after_fork()
 
 
 class ForkProcess(_Starting, _std.ForkProcess):
@@ -121,10 +134,11 @@ class ForkProcess(_Starting, _std.ForkProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        from .popen_fork import Popen
-
-        ForkProcess._check_start()
-        return Popen(process_obj)
+        if importing_main():
+            raise missing_guard("starts a process")
+        if _popen_fork is None:
+            _import_popen_fork()
+        return _popen_fork.Popen(process_obj)
 
 
 class SpawnProcess(_Starting, _std.SpawnProcess):

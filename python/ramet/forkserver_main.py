@@ -19,6 +19,7 @@ from multiprocessing import util
 from typing import Any, NoReturn
 
 from . import _ramet, bootstrap, parent_death, process, resource_tracker, spawn
+from .child import run as run_child
 from .forkserver import (
     HAS_STDERR,
     HAS_STDOUT,
@@ -29,7 +30,6 @@ from .forkserver import (
     REQUEST,
     _forkserver,
 )
-from .popen_fork import run_child
 
 __all__ = ["main"]
 
@@ -121,7 +121,7 @@ class Server:
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            run_child(lambda: self.begin(request, server))
+            run_child(self.begin, request, server)
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:

@@ -6,12 +6,13 @@ pidfd, so that its end and signals to it are as direct as for a child of our own
 comes from the server. If the server dies before that, the code is lost (255) but not the child.
 """
 
+import contextlib
 import os
 import socket
 from multiprocessing import util
 from typing import Any
 
-from . import _ramet, bootstrap, forkserver, parent_death, popen_fork, resource_tracker, spawn
+from . import _ramet, bootstrap, forkserver, parent_death, resource_tracker, spawn
 from .pidfd import ended
 from .popen_spawn import Bootstrapped
 
@@ -70,14 +71,23 @@ class Popen(Bootstrapped):
             ours.close()
 
     def _adopt_from_server(self, pid: int, sentinel: int) -> None:
-        self.pid = pid
-        self.sentinel = sentinel
-        fds = (sentinel, self._code)
-        self.finalizer = util.Finalize(self, util.close_fds, fds)
+        self._close_code = util.Finalize(self, util.close_fds, (self._code,))
+        self._adopt_known(pid, sentinel)
 
-    def _status(self) -> int | None:
-        if not ended(self.sentinel):
-            return None
+    def close(self) -> None:
+        """Close the descriptors."""
+        super().close()
+        self._close_code()
+
+    def _collect(self, flag: int) -> int | None:
+        if self.returncode is None and os.getpid() == self._owner:
+            if ended(self.sentinel, 0 if flag == os.WNOHANG else None):
+                self.returncode = self._told_code()
+                with contextlib.suppress(OSError):
+                    _ramet.reap(self.pid)  # as the server has, unless it died before
+        return self.returncode
+
+    def _told_code(self) -> int:
         # The server tells as soon as it sees what we have seen. Only looked at, not taken, so that
         # several threads may come here at once.
         with socket.socket(fileno=os.dup(self._code)) as status:
@@ -86,8 +96,5 @@ class Popen(Bootstrapped):
             except ConnectionResetError:
                 data = b""
         if len(data) < forkserver.NUMBER.size:
-            return popen_fork.UNKNOWN_EXIT
+            return _ramet.UNKNOWN_EXIT
         return forkserver.NUMBER.unpack(data)[0]
-
-    def _reap(self) -> None:
-        pass  # the server has

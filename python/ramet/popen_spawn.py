@@ -38,8 +38,11 @@ class Bootstrapped(popen_fork.Popen):
             self.wait()
             raise
 
+    def _collect(self, flag: int) -> int | None:
+        return super().poll(flag)
+
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        code = super().poll(flag)
+        code = self._collect(flag)
         if self._starting is not None and os.getpid() == self._owner:
             self._starting.collect(gone=code is not None)
         return code

@@ -20,10 +20,10 @@ from types import FunctionType
 from typing import Any
 
 from . import _ramet
-from ._ramet import ShutDown
 
 __all__ = ["Empty", "Full", "JoinableQueue", "Queue", "ShutDown", "SimpleQueue"]
 
+ShutDown = _ramet._shut_down_class()
 
 _FEEDER_HOOKS = frozenset(
     ["_feed", "_finalize_close", "_finalize_join", "_on_queue_feeder_error", "_start_thread"]

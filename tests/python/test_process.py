@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """One process: how it starts, what it inherits, how it ends, and what its parent sees of that."""
 
+import ast
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -394,3 +396,44 @@ def test_handle_lives_until_the_child_has_it(context):
     process.join()
     lock.join()
     assert (process.exitcode, lock.exitcode) == (0, 0)
+
+
+INPUT = """\
+import sys
+import ramet as mp
+
+def child(depth, seen):
+    seen.put((sys.stdin.read(), sys.stdin.fileno() > 2, sys.__stdin__.closed))
+    if depth:
+        grandchild = mp.Process(target=child, args=(depth - 1, seen))
+        grandchild.start()
+        grandchild.join()
+
+if __name__ == "__main__":
+    mp.set_start_method(sys.argv[1])
+    assert sys.stdin.readline() == "first\\n"
+    seen = mp.SimpleQueue()
+    for _ in range(2):
+        process = mp.Process(target=child, args=(1, seen))
+        process.start()
+        process.join()
+    print([seen.get() for _ in range(4)])
+    print(sys.stdin.read().split())
+"""
+
+
+def test_children_have_an_empty_standard_input(method, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(INPUT)
+    done = subprocess.run(
+        [sys.executable, program, method],
+        input="first\nsecond\nthird\n",
+        capture_output=True,
+        text=True,
+    )
+    seen, rest = done.stdout.splitlines()
+    assert rest == "['second', 'third']" and done.stderr == ""
+    # A server's own input was replaced before: that one is closed, and the first one of all.
+    assert {each[:1] for each in ast.literal_eval(seen)} == {("",)}
+    if method == "fork":
+        assert set(ast.literal_eval(seen)) == {("", True, True)}
