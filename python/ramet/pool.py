@@ -84,6 +84,12 @@ class Pool(_std.Pool):
                 source=self,
             )
 
+    def __repr__(self) -> str:
+        # While it runs, what was asked for: when it is found unclosed its workers may have ended.
+        size = self._processes if self._state == RUN else len(self._pool)
+        cls = self.__class__
+        return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={size}>"
+
     def _repopulate_pool(self) -> None:
         self._workers.maintain()
 
