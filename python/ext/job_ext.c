@@ -210,8 +210,8 @@ static PyObject *caught(void)
 }
 
 /* Results on their way to the caller: values go into the list where there is one, else they come as
- * (index of the first, True, list of values); what failed always comes, as (index, False, error) or
- * (index, None, pid). */
+ * (index of the first, True, list of values); what failed always comes, as (index, False, error),
+ * (index, ..., error) where it is the decoding here that failed, or (index, None, pid). */
 struct sink {
     PyObject *into; /* list or NULL */
     PyObject *out;  /* list of tuples */
@@ -256,6 +256,8 @@ static int put_value(struct sink *sink, uint64_t index, PyObject *value) /* stea
 /* Puts what was decoded; NULL is an exception, which becomes the item's failure. */
 static int put_decoded(struct sink *sink, uint64_t index, bool value, PyObject *decoded)
 {
+    PyObject *how = decoded ? Py_False : Py_Ellipsis;
+
     if (decoded && value)
         return put_value(sink, index, decoded);
     if (!decoded) {
@@ -267,7 +269,7 @@ static int put_decoded(struct sink *sink, uint64_t index, bool value, PyObject *
         Py_XDECREF(decoded);
         return -1;
     }
-    return put(sink, index, Py_False, decoded);
+    return put(sink, index, how, decoded);
 }
 
 static int put_pack(struct rmt_py_state *st, struct sink *sink, uint64_t block, uint64_t first)
@@ -313,8 +315,9 @@ PyDoc_STRVAR(
     job_take_doc,
     "take(into=None)\n--\n\n"
     "Take the results that there are: a list of (index of the first, True, list of values),\n"
-    "(index, False, exception) and (index, None, pid of the worker that died). With a list,\n"
-    "values are put there, each under its index, and only the rest is returned.");
+    "(index, False, exception), (index, ..., exception) for what could not be unpickled, and\n"
+    "(index, None, pid of the worker that died). With a list, values are put there, each under\n"
+    "its index, and only the rest is returned.");
 
 static PyObject *job_take(PyObject *op, PyTypeObject *defining, PyObject *const *args,
                           Py_ssize_t nargs, PyObject *Py_UNUSED(kwnames))

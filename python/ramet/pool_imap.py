@@ -15,7 +15,7 @@ from multiprocessing.pool import TERMINATE
 from typing import Any
 
 from .pool_results import deadline_of
-from .pool_workers import Workers
+from .pool_workers import Workers, unreadable
 
 __all__ = ["IMapIterator", "IMapUnorderedIterator"]
 
@@ -158,6 +158,8 @@ class _Stream:
     def collect(self) -> None:
         """Take the results that are there."""
         for index, how, value in self.job.take():
+            if how is ...:
+                how, value = False, unreadable(index, value)
             values = value if how else [value]
             self.taken += len(values)
             self.beyond[index] = len(values)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing import TimeoutError
 from typing import Any
 
-from .pool_workers import PoolTerminated, Workers
+from .pool_workers import PoolTerminated, Workers, unreadable
 
 __all__ = ["ApplyResult", "MapResult"]
 
@@ -60,6 +60,8 @@ class ApplyResult(_std.ApplyResult):
             self._success = how is True
             if how is None:
                 self._value = self._workers.died([(value, index)])
+            elif how is ...:
+                self._value = unreadable(index, value)
             else:
                 self._value = value[0] if how else value
             return True
@@ -177,7 +179,7 @@ class MapResult(ApplyResult, _std.MapResult):
             if how is None:
                 self._deaths.append((value, index))
             else:
-                self._failures[index] = value
+                self._failures[index] = unreadable(index, value) if how is ... else value
         if complete:
             self._conclude()
         return complete

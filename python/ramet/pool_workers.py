@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import pickle
 import select
 import signal
 import threading
@@ -15,12 +16,14 @@ from multiprocessing.pool import (
     TERMINATE,
     ExceptionWithTraceback,
     MaybeEncodingError,
+    RemoteTraceback,
 )
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from . import _ramet
 
-__all__ = ["PoolTerminated", "WorkerDied", "Workers"]
+__all__ = ["PoolTerminated", "WorkerDied", "Workers", "unreadable"]
 
 
 class WorkerDied(RuntimeError):
@@ -59,8 +62,32 @@ def _how(code: int | None) -> str:
     return f"was killed by signal {-code} ({name})"
 
 
-def _describe(error: Exception) -> ExceptionWithTraceback:
-    return ExceptionWithTraceback(error, error.__traceback__)
+class _Description(ExceptionWithTraceback):
+    """An exception on its way to the caller: with its traceback, and also if it does not arrive."""
+
+    def __reduce__(self) -> Any:
+        return _raised, (bytes(ForkingPickler.dumps(self.exc)), self.tb)
+
+
+def _raised(pickled: bytes, traceback: str) -> BaseException:
+    """What the caller gets for an exception: itself, or else what its unpickling raised."""
+    try:
+        error = pickle.loads(pickled)
+    except Exception as failed:
+        error = failed
+        error.add_note("This was raised when the exception of a worker was unpickled; see above.")
+    error.__cause__ = RemoteTraceback(traceback)
+    return error
+
+
+def _describe(error: Exception) -> _Description:
+    return _Description(error, error.__traceback__)
+
+
+def unreadable(index: int, error: Exception) -> Exception:
+    """The failure of an item whose result could not be unpickled."""
+    error.add_note(f"This was raised when the result of item {index} was unpickled.")
+    return error
 
 
 def _work(shared: Any, number: int, initializer: Any, initargs: Any, ranges: int) -> None:

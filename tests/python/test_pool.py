@@ -147,6 +147,79 @@ def test_exceptions(context):
         assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
 
 
+class NeedsTwo(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+def raises_unreadable(number):
+    if number == 3:
+        raise NeedsTwo("not 3", "whatever")
+    return number
+
+
+def returns_unreadable(number):
+    return Unreadable() if number == 3 else number
+
+
+def outcomes(iterator):
+    """The results and the exceptions of an iterator of a pool."""
+    while True:
+        try:
+            yield next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            yield error
+
+
+def test_an_exception_that_does_not_unpickle_brings_the_worker_s_traceback(context):
+    with context.Pool(2) as pool:
+        got = list(outcomes(pool.imap(raises_unreadable, range(6))))
+        errors = [got.pop(3)]
+        assert got == [0, 1, 2, 4, 5]
+        for call in (pool.map, pool.map_async):
+            with pytest.raises(TypeError) as caught:
+                result = call(raises_unreadable, range(6))
+                result.get()
+            errors.append(caught.value)
+        with pytest.raises(TypeError) as caught:
+            pool.apply(raises_unreadable, (3,))
+        errors.append(caught.value)
+        for error in errors:
+            assert "second" in str(error) and "unpickled" in error.__notes__[0]
+            assert isinstance(error.__cause__, multiprocessing.pool.RemoteTraceback)
+            assert "NeedsTwo: not 3" in str(error.__cause__)
+            assert "in raises_unreadable" in str(error.__cause__)
+
+
+def test_a_result_that_does_not_unpickle_fails_its_item_alone(context):
+    with context.Pool(2) as pool:
+        got = list(outcomes(pool.imap(returns_unreadable, range(6), chunksize=6)))
+        errors = [got.pop(3)]
+        assert got == [0, 1, 2, 4, 5]
+        with pytest.raises(ValueError, match="not 3") as caught:
+            pool.map(returns_unreadable, range(6))
+        errors.append(caught.value)
+        for error in errors:
+            assert "the result of item 3" in error.__notes__[0]
+        assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def raises_a_queue(number):
+    queue = ramet.Queue()
+    queue.put(number)
+    raise ValueError(queue)
+
+
+def test_an_exception_keeps_the_objects_that_it_brings(context):
+    with context.Pool(1) as pool:
+        with pytest.raises(ValueError) as caught:
+            pool.apply(raises_a_queue, (7,))
+        pool.map(square, range(5))
+        assert caught.value.args[0].get() == 7
+
+
 def test_what_cannot_be_sent_raises_in_the_caller(context):
     with context.Pool(2) as pool:
         with pytest.raises(LookupError):
@@ -352,10 +425,14 @@ def test_a_forgotten_pool_is_warned_of_and_ended():
         warnings.simplefilter("error")
         with pytest.MonkeyPatch.context() as patch:
             caught = []
-            patch.setattr(sys, "unraisablehook", lambda args: caught.append(args.exc_type))
+            patch.setattr(sys, "unraisablehook", lambda args: caught.append(args.exc_value))
+            pool.itself = (
+                pool  # found by the collector, which runs callbacks of weak references first
+            )
             del pool
             gc.collect()
-    assert caught == [ResourceWarning]
+    assert [type(warning) for warning in caught] == [ResourceWarning]
+    assert "state=RUN pool_size=2" in str(caught[0])
     for worker in workers:
         worker.join()
 
