@@ -94,7 +94,11 @@ def _work(shared: Any, number: int, initializer: Any, initargs: Any, ranges: int
     """What a worker process runs."""
     if initializer is not None:
         initializer(*initargs)
-    shared.work(number, ranges, _describe, MaybeEncodingError)
+    try:
+        shared.work(number, ranges, _describe, MaybeEncodingError)
+    except KeyboardInterrupt:
+        # A ^C in the terminal comes to the parent as well, whose traceback is the one to be seen.
+        raise SystemExit(128 + signal.SIGINT) from None
     util.debug("worker exiting")
 
 

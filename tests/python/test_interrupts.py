@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A signal ends every wait, also one that comes while the wait is between two sleeps."""
 
+import os
+import signal
+
 import pytest
-from family import run
+from family import Family, run
 
 # One millisecond is where the first slice of a sleep ends: there a signal that only interrupts
 # system calls, and is looked for by nobody else, is lost most easily.
@@ -75,3 +78,35 @@ def test_signal_ends_the_wait(wait, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     assert run(program, wait) == (0, "every signal was handled\n", "")
+
+
+BUSY_POOL = """\
+import os, sys, time
+import ramet as mp
+
+def busy(item):
+    os.write(1, b"busy\\n")
+    while item % 2:
+        pass
+    time.sleep(600)
+
+if __name__ == "__main__":
+    mp.set_start_method(sys.argv[1])
+    with mp.Pool(4) as pool:
+        pool.map(busy, range(100), chunksize=1)
+"""
+
+
+def test_an_interrupt_in_the_terminal_ends_a_busy_pool(method, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(BUSY_POOL)
+    with Family(program, method) as family:
+        for _ in range(4):
+            assert family.process.stdout.readline() == "busy\n"
+        # As the terminal does: to everyone in the foreground, the fork server and the workers too.
+        os.killpg(family.process.pid, signal.SIGINT)
+        code, out, err = family.finish()
+        family.assert_gone()
+    assert (code, out) == (-signal.SIGINT, "")
+    assert err.count("Traceback") == 1 and err.endswith("\nKeyboardInterrupt\n")
+    assert "pool.map(busy" in err and "Process " not in err
