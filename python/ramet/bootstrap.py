@@ -73,6 +73,29 @@ def _keeping(base: type) -> type:
     return KeepingPickler
 
 
+def _dump(pickler: Any, obj: Any, file: io.BytesIO, kept: list[Any]) -> None:
+    """Pickle one object; the target of a process goes by value if pickle refuses it."""
+    start = file.tell()
+    try:
+        pickler(file, kept).dump(obj)
+        return
+    except Exception:
+        from .functions import by_value  # late: a child has no need of it, and few parents have
+
+        target = getattr(obj, "_target", None)
+        substitute = by_value(target)
+        if substitute is None:
+            raise
+    file.seek(start)
+    file.truncate()
+    kept.append(target)  # and with it what it refers to, which no pickler of ours has seen
+    obj._target = substitute
+    try:
+        pickler(file, kept).dump(obj)
+    finally:
+        obj._target = target
+
+
 def dump(popen: Any, *objects: Any) -> tuple[memoryview, list[Any]]:
     """Pickle objects for the child that `popen` starts; also the handles that are among them."""
     file = io.BytesIO()
@@ -82,7 +105,7 @@ def dump(popen: Any, *objects: Any) -> tuple[memoryview, list[Any]]:
     try:
         for obj in objects:
             if reduction is _std_reduction:
-                _keeping(reduction.ForkingPickler)(file, kept).dump(obj)
+                _dump(_keeping(reduction.ForkingPickler), obj, file, kept)
             else:
                 # A pickler that we know nothing of: everything is kept.
                 kept.append(vars(obj).copy() if hasattr(obj, "__dict__") else obj)

@@ -22,6 +22,7 @@ from multiprocessing import util
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
 from typing import Any
 
+from .functions import by_value, send
 from .pool_imap import IMapIterator, IMapUnorderedIterator
 from .pool_results import ApplyResult, MapResult
 from .pool_workers import PoolTerminated, WorkerDied, Workers
@@ -64,6 +65,8 @@ class Pool(_std.Pool):
         self._initializer = initializer
         self._initargs = initargs
 
+        if initializer is not None and context.get_start_method() != "fork":
+            initializer = by_value(initializer) or initializer
         factory = self.Process
         rest = (initializer, tuple(initargs), maxtasksperchild or 0)
 
@@ -123,7 +126,7 @@ class Pool(_std.Pool):
     def _call(self, func: Any, args: Any, kwds: Any, *callbacks: Any) -> ApplyResult:
         self._check_running()
         try:
-            job, error = self._workers.shared.call(func, args, kwds), None
+            job, error = send(self._workers.shared.call, func, args, kwds), None
         except Exception as failed:
             job, error = None, failed
         return ApplyResult(self._workers, job, *callbacks, error=error)
@@ -189,7 +192,7 @@ class Pool(_std.Pool):
             length = len(items)
             if items:
                 try:
-                    job = self._workers.shared.map(func, items, star, chunksize or 0)
+                    job = send(self._workers.shared.map, func, items, star, chunksize or 0)
                 except Exception as failed:
                     error = failed
         return MapResult(self._workers, job, length, *callbacks, error=error)
