@@ -12,52 +12,9 @@ typedef struct {
     PyObject_HEAD ramet_event *event; /* never NULL outside the constructors and the deallocator */
 } EventObject;
 
-static PyObject *event_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                           PyObject *Py_UNUSED(kwargs))
-{
-    EventObject *self = (EventObject *)type->tp_alloc(type, 0);
-    int r;
-
-    if (!self)
-        return NULL;
-    r = ramet_event_create(NULL, &self->event);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "make an event");
-    }
-    return (PyObject *)self;
-}
-
-static PyObject *event_from_ref(PyObject *cls, PyObject *bytes)
-{
-    PyTypeObject *type = (PyTypeObject *)cls;
-    EventObject *self;
-    ramet_ref ref;
-    int r;
-
-    if (rmt_py_ref_from(bytes, &ref) < 0 || !(self = (EventObject *)type->tp_alloc(type, 0)))
-        return NULL;
-    r = ramet_event_open(&ref, &self->event);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "open an event");
-    }
-    return (PyObject *)self;
-}
-
-static void event_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-
-    ramet_event_close(((EventObject *)op)->event);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
-static PyObject *event_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return rmt_py_reduce(op, ramet_event_ref(((EventObject *)op)->event), NULL);
-}
+RMT_PY_HANDLE_NEW(event, EventObject, "an event")
+RMT_PY_HANDLE_OPEN(event, EventObject, "an event")
+RMT_PY_HANDLE_REDUCE(event, EventObject)
 
 static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -110,11 +67,7 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t narg
         if (r == -EINTR && PyErr_CheckSignals() < 0)
             return NULL;
     } while (r == -EINTR);
-    if (r == 0)
-        Py_RETURN_TRUE;
-    if (r == -ETIMEDOUT)
-        Py_RETURN_FALSE;
-    return rmt_py_sync_error(r, "wait for an event");
+    return rmt_py_waited(r, "wait for an event");
 }
 
 PyDoc_STRVAR(is_set_doc, "is_set($self, /)\n--\n\nWhether the flag is set.");

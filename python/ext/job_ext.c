@@ -192,23 +192,6 @@ static PyObject *job_cancel(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 /* ------------------------------------------------------------------------------ results */
 
-/* The exception that is set, taken. */
-static PyObject *caught(void)
-{
-#if PY_VERSION_HEX >= 0x030c0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
 /* Results on their way to the caller: values go into the list where there is one, else they come as
  * (index of the first, True, list of values); what failed always comes, as (index, False, error),
  * (index, ..., error) where it is the decoding here that failed, or (index, None, pid). */
@@ -263,7 +246,7 @@ static int put_decoded(struct sink *sink, uint64_t index, bool value, PyObject *
     if (!decoded) {
         if (!PyErr_ExceptionMatches(PyExc_Exception))
             return -1;
-        decoded = caught();
+        decoded = rmt_py_caught();
     }
     if (end_run(sink) < 0) {
         Py_XDECREF(decoded);

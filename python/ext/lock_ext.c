@@ -10,25 +10,6 @@
 
 /* ---- shared */
 
-int rmt_py_one_arg(const char *function, const char *name, PyObject *const *args, Py_ssize_t nargs,
-                   PyObject *kwnames, PyObject **ret_value)
-{
-    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-
-    if (nargs + keywords > 1) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", function,
-                     nargs + keywords);
-        return -1;
-    }
-    if (keywords && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), name)) {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function,
-                     PyTuple_GET_ITEM(kwnames, 0));
-        return -1;
-    }
-    *ret_value = nargs + keywords ? args[0] : NULL;
-    return 0;
-}
-
 int rmt_py_wait_args(const char *function, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames, ramet_wait *ret_wait)
 {
@@ -115,6 +96,23 @@ PyObject *rmt_py_sync_error(int negative_errno, const char *what)
         "the object is gone, or belongs to processes that are not related to this one");
 }
 
+PyObject *rmt_py_waited(int r, const char *what)
+{
+    if (r == 0)
+        Py_RETURN_TRUE;
+    if (r == -ETIMEDOUT)
+        Py_RETURN_FALSE;
+    return rmt_py_sync_error(r, what);
+}
+
+PyObject *rmt_py_made(PyObject *self, int r, const char *what)
+{
+    if (r >= 0)
+        return self;
+    Py_DECREF(self);
+    return rmt_py_sync_error(r, what);
+}
+
 int rmt_py_warn_owner_died(PyObject *self)
 {
     struct rmt_py_state *st = rmt_py_state_of_type(Py_TYPE(self));
@@ -132,52 +130,9 @@ int rmt_py_warn_owner_died(PyObject *self)
 
 /* ---- Lock */
 
-static PyObject *lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                          PyObject *Py_UNUSED(kwargs))
-{
-    LockObject *self = (LockObject *)type->tp_alloc(type, 0);
-    int r;
-
-    if (!self)
-        return NULL;
-    r = ramet_lock_create(NULL, &self->lock);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "make a lock");
-    }
-    return (PyObject *)self;
-}
-
-static PyObject *lock_from_ref(PyObject *cls, PyObject *bytes)
-{
-    PyTypeObject *type = (PyTypeObject *)cls;
-    LockObject *self;
-    ramet_ref ref;
-    int r;
-
-    if (rmt_py_ref_from(bytes, &ref) < 0 || !(self = (LockObject *)type->tp_alloc(type, 0)))
-        return NULL;
-    r = ramet_lock_open(&ref, &self->lock);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "open a lock");
-    }
-    return (PyObject *)self;
-}
-
-static void lock_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-
-    ramet_lock_close(((LockObject *)op)->lock);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
-static PyObject *lock_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return rmt_py_reduce(op, ramet_lock_ref(((LockObject *)op)->lock), NULL);
-}
+RMT_PY_HANDLE_NEW(lock, LockObject, "a lock")
+RMT_PY_HANDLE_OPEN(lock, LockObject, "a lock")
+RMT_PY_HANDLE_REDUCE(lock, LockObject)
 
 /* The lock was taken from a dead owner. A warning that is an error takes nothing: it is put back.
  */
@@ -202,13 +157,9 @@ static PyObject *acquire_slow(PyObject *op, const ramet_wait *wait)
         if (r == -EINTR && PyErr_CheckSignals() < 0)
             return NULL;
     } while (r == -EINTR);
-    if (r == 0)
-        Py_RETURN_TRUE;
-    if (r == -ETIMEDOUT)
-        Py_RETURN_FALSE;
     if (r == -EOWNERDEAD)
         return taken_from_the_dead(op);
-    return rmt_py_sync_error(r, "acquire a lock");
+    return rmt_py_waited(r, "acquire a lock");
 }
 
 PyObject *rmt_py_lock_enter(PyObject *op, PyObject *Py_UNUSED(ignored))

@@ -68,6 +68,22 @@ PyObject *rmt_py_error(int negative_errno, const char *what)
     return NULL;
 }
 
+PyObject *rmt_py_caught(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
 int rmt_py_deadline(PyObject *timeout, int64_t *ret_deadline_ns)
 {
     double seconds;
@@ -92,6 +108,25 @@ int rmt_py_deadline(PyObject *timeout, int64_t *ret_deadline_ns)
         /* Rounded up, so that a wait is never shorter than what was asked for. */
         *ret_deadline_ns = ramet_now() + ns + ((double)ns < seconds * 1e9);
     }
+    return 0;
+}
+
+int rmt_py_one_arg(const char *function, const char *name, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames, PyObject **ret_value)
+{
+    Py_ssize_t keywords = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    if (nargs + keywords > 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", function,
+                     nargs + keywords);
+        return -1;
+    }
+    if (keywords && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), name)) {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function,
+                     PyTuple_GET_ITEM(kwnames, 0));
+        return -1;
+    }
+    *ret_value = nargs + keywords ? args[0] : NULL;
     return 0;
 }
 

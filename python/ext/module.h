@@ -88,6 +88,9 @@ int rmt_py_add_type(PyObject *module, enum rmt_py_type index, PyType_Spec *spec,
  */
 PyObject *rmt_py_error(int negative_errno, const char *what);
 
+/* The exception that is set, as an object with its traceback; nothing is set any more. */
+PyObject *rmt_py_caught(void);
+
 /*
  * The absolute deadline, in nanoseconds of CLOCK_MONOTONIC, of a time-out given by a user: None (or
  * NULL) is RAMET_FOREVER, a number is seconds from now, and one that is not positive gives 0, which

@@ -185,23 +185,6 @@ static int send_object(struct loop *l, PyObject *object, enum rmt_result_kind ki
     return 0;
 }
 
-/* The exception that is set, as an object with its traceback; nothing is set any more. */
-static PyObject *caught(void)
-{
-#if PY_VERSION_HEX >= 0x030c0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
 /* Sends what describes the failure that is set. `result` is what could not be sent, or NULL if the
  * function raised. 0; -1 with an exception that ends this worker. */
 static int send_error(struct loop *l, PyObject *result)
@@ -211,13 +194,13 @@ static int send_error(struct loop *l, PyObject *result)
 
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1; /* SystemExit, KeyboardInterrupt: this process ends, and tells so by ending */
-    error = caught();
+    error = rmt_py_caught();
     sent = result ? PyObject_CallFunctionObjArgs(l->unsendable, error, result, NULL)
                   : PyObject_CallOneArg(l->describe, error);
     r = sent ? send_object(l, sent, RMT_RESULT_ERROR) : -1;
     Py_XDECREF(sent);
     if (r < 0 && PyErr_ExceptionMatches(PyExc_Exception)) { /* it cannot be sent as it is */
-        PyObject *again = caught();
+        PyObject *again = rmt_py_caught();
         sent = PyObject_CallFunctionObjArgs(l->unsendable, again, error, NULL);
         r = sent ? send_object(l, sent, RMT_RESULT_ERROR) : -1;
         Py_XDECREF(sent);

@@ -6,52 +6,9 @@
 
 #include <errno.h>
 
-static PyObject *rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                           PyObject *Py_UNUSED(kwargs))
-{
-    RLockObject *self = (RLockObject *)type->tp_alloc(type, 0);
-    int r;
-
-    if (!self)
-        return NULL;
-    r = ramet_rlock_create(NULL, &self->rlock);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "make a lock");
-    }
-    return (PyObject *)self;
-}
-
-static PyObject *rlock_from_ref(PyObject *cls, PyObject *bytes)
-{
-    PyTypeObject *type = (PyTypeObject *)cls;
-    RLockObject *self;
-    ramet_ref ref;
-    int r;
-
-    if (rmt_py_ref_from(bytes, &ref) < 0 || !(self = (RLockObject *)type->tp_alloc(type, 0)))
-        return NULL;
-    r = ramet_rlock_open(&ref, &self->rlock);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "open a lock");
-    }
-    return (PyObject *)self;
-}
-
-static void rlock_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-
-    ramet_rlock_close(((RLockObject *)op)->rlock);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
-static PyObject *rlock_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    return rmt_py_reduce(op, ramet_rlock_ref(((RLockObject *)op)->rlock), NULL);
-}
+RMT_PY_HANDLE_NEW(rlock, RLockObject, "a lock")
+RMT_PY_HANDLE_OPEN(rlock, RLockObject, "a lock")
+RMT_PY_HANDLE_REDUCE(rlock, RLockObject)
 
 static PyObject *acquire_slow(PyObject *op, const ramet_wait *wait)
 {
@@ -71,11 +28,7 @@ static PyObject *acquire_slow(PyObject *op, const ramet_wait *wait)
         ramet_rlock_mark_dead(rlock); /* a warning that is an error takes nothing */
         return NULL;
     }
-    if (r == 0)
-        Py_RETURN_TRUE;
-    if (r == -ETIMEDOUT)
-        Py_RETURN_FALSE;
-    return rmt_py_sync_error(r, "acquire a lock");
+    return rmt_py_waited(r, "acquire a lock");
 }
 
 static PyObject *acquire(PyObject *op, const ramet_wait *wait)

@@ -63,31 +63,7 @@ static int semaphore_init(PyObject *op, PyObject *args, PyObject *Py_UNUSED(kwar
     return 0;
 }
 
-static PyObject *semaphore_from_ref(PyObject *cls, PyObject *bytes)
-{
-    PyTypeObject *type = (PyTypeObject *)cls;
-    SemaphoreObject *self;
-    ramet_ref ref;
-    int r;
-
-    if (rmt_py_ref_from(bytes, &ref) < 0 || !(self = (SemaphoreObject *)type->tp_alloc(type, 0)))
-        return NULL;
-    r = ramet_semaphore_open(&ref, &self->semaphore);
-    if (r < 0) {
-        Py_DECREF(self);
-        return rmt_py_sync_error(r, "open a semaphore");
-    }
-    return (PyObject *)self;
-}
-
-static void semaphore_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-
-    ramet_semaphore_close(((SemaphoreObject *)op)->semaphore);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
+RMT_PY_HANDLE_OPEN(semaphore, SemaphoreObject, "a semaphore")
 
 static PyObject *semaphore_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -117,13 +93,9 @@ static PyObject *acquire(PyObject *op, const ramet_wait *wait, bool owned)
                 return NULL;
         } while (r == -EINTR);
     }
-    if (r == 0)
-        Py_RETURN_TRUE;
-    if (r == -ETIMEDOUT)
-        Py_RETURN_FALSE;
     if (r == -ENOSPC && owned)
         return acquire(op, wait, false);
-    return rmt_py_sync_error(r, "acquire a semaphore");
+    return rmt_py_waited(r, "acquire a semaphore");
 }
 
 static PyObject *semaphore_enter(PyObject *op, PyObject *Py_UNUSED(ignored))

@@ -38,6 +38,48 @@ int rmt_py_ref_from(PyObject *bytes, ramet_ref *ret_ref);
  * reference says what it is. NULL. */
 PyObject *rmt_py_sync_error(int negative_errno, const char *what);
 
+/* What a wait returns: True, False after the deadline, or the exception for another errno. */
+PyObject *rmt_py_waited(int r, const char *what);
+
+/* The `__new__`, for a type whose objects are made without arguments; the `_from_ref` and the
+ * deallocator; and the `__reduce__` of a type that is no more than a handle of `noun`:
+ * ramet_<noun>_create, _open, _close, _ref. `Object` has the handle in a field by the noun's name.
+ */
+#define RMT_PY_HANDLE_NEW(noun, Object, what)                                                      \
+    static PyObject *noun##_new(PyTypeObject *type, PyObject *Py_UNUSED(args),                     \
+                                PyObject *Py_UNUSED(kwargs))                                       \
+    {                                                                                              \
+        Object *self = (Object *)type->tp_alloc(type, 0);                                          \
+        int r = self ? ramet_##noun##_create(NULL, &self->noun) : 0;                               \
+        return rmt_py_made((PyObject *)self, r, "make " what);                                     \
+    }
+#define RMT_PY_HANDLE_OPEN(noun, Object, what)                                                     \
+    static PyObject *noun##_from_ref(PyObject *cls, PyObject *bytes)                               \
+    {                                                                                              \
+        PyTypeObject *type = (PyTypeObject *)cls;                                                  \
+        ramet_ref ref;                                                                             \
+        if (rmt_py_ref_from(bytes, &ref) < 0)                                                      \
+            return NULL;                                                                           \
+        Object *self = (Object *)type->tp_alloc(type, 0);                                          \
+        int r = self ? ramet_##noun##_open(&ref, &self->noun) : 0;                                 \
+        return rmt_py_made((PyObject *)self, r, "open " what);                                     \
+    }                                                                                              \
+    static void noun##_dealloc(PyObject *op)                                                       \
+    {                                                                                              \
+        PyTypeObject *type = Py_TYPE(op);                                                          \
+        ramet_##noun##_close(((Object *)op)->noun);                                                \
+        type->tp_free(op);                                                                         \
+        Py_DECREF(type);                                                                           \
+    }
+#define RMT_PY_HANDLE_REDUCE(noun, Object)                                                         \
+    static PyObject *noun##_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))                     \
+    {                                                                                              \
+        return rmt_py_reduce(op, ramet_##noun##_ref(((Object *)op)->noun), NULL);                  \
+    }
+
+/* `self`, new and without its handle if `r` is an error, or NULL with an exception. */
+PyObject *rmt_py_made(PyObject *self, int r, const char *what);
+
 /* Warns that the owner of `self` died with it. -1 if the warning became an error. */
 int rmt_py_warn_owner_died(PyObject *self);
 
