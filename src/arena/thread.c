@@ -124,7 +124,7 @@ static void settle(uint32_t index)
         .word = rmt_word(rmt_local.epoch, index, rmt_local.slot),
         .offset = offset,
         .thread = rmt_at(offset),
-        .spin = rmt_os_cpus() > 1 ? SPIN_START : 0,
+        .spin = rmt_os_multiprocessor() ? SPIN_START : 0,
     };
     rmt_store64_relaxed(&self_storage.thread->cancel, 0);
     rmt_store32(&self_storage.thread->tid, (uint32_t)syscall(SYS_gettid));

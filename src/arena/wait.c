@@ -6,7 +6,10 @@
  * under one. So a waiter first looks at the word for a while, for self->spin ns: twice as long
  * after it helped, half after it did not, down to nothing; when it is nothing, every 64th wait
  * tries again.  (Adaptive spinning: Karlin, Li, Manasse, Owicki, "Empirical studies of competitive
- * spinning", 1991.)
+ * spinning", 1991.)  That trial must last as long as a wake-up: where two have given up, each
+ * answers the other only after one, and a shorter trial would never see that neither need sleep.
+ * Whether there is a second processor is asked of the machine and not of the affinity: a process
+ * that is bound to one may be answered by one that is bound to another.
  *
  * Slices.  A sleep lasts at most a slice: 1 ms at first, doubling up to 250 ms.  After each, the
  * owner that is waited for is checked (its pidfd), and the caller looks at its condition again, so
@@ -20,6 +23,7 @@
 
 #define SPIN_MIN 500u   /* ns */
 #define SPIN_MAX 40000u /* ns: about a wake-up there and back */
+#define SPIN_TRIALS 64  /* a trial costs a sleep; of so many, it is little */
 #define SLICE_MIN 1000000
 #define SLICE_MAX 250000000
 
@@ -36,8 +40,9 @@ int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait
     w->in_guard = 0;
     rmt_cancel_watch(&w->cancel, self);
     w->spins = self->spin;
-    if (w->spins == 0 && ++self->sleeps % 64 == 0 && rmt_os_cpus() > 1)
-        w->spins = SPIN_MIN;
+    w->trial = w->spins == 0 && ++self->sleeps % SPIN_TRIALS == 0 && rmt_os_multiprocessor();
+    if (w->trial)
+        w->spins = SPIN_MAX;
     return 0;
 }
 
@@ -59,7 +64,8 @@ static bool spin(struct rmt_waiter *w, const rmt_a32 *word, uint32_t seen)
                 break;
         }
     }
-    uint32_t next = changed ? budget * 2 : budget / 2;
+    uint32_t next = changed ? budget * 2 : w->trial ? 0 : budget / 2;
+    w->trial = 0;
     w->self->spin = next > SPIN_MAX ? SPIN_MAX : next < SPIN_MIN ? (changed ? SPIN_MIN : 0) : next;
     return changed;
 }

@@ -62,6 +62,7 @@ struct rmt_waiter {
     int64_t deadline;
     int64_t slice;     /* ns of the next slice; doubles up to a limit */
     uint32_t spins;    /* ns of spinning left */
+    uint32_t trial;    /* 1: they are a trial, of one that has given spinning up */
     uint32_t slept;    /* slices slept: 0 means that spinning was enough */
     uint32_t in_guard; /* a guard waits: report a death, do not recover */
 };

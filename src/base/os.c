@@ -346,6 +346,17 @@ unsigned rmt_os_cpus(void)
     return n < 1 ? 1 : (unsigned)n;
 }
 
+bool rmt_os_multiprocessor(void)
+{
+    static rmt_a32 known; /* 0 not asked yet, else 1 + the answer; any thread writes the same */
+    uint32_t seen = rmt_load32_relaxed(&known);
+    if (seen == 0) {
+        seen = sysconf(_SC_NPROCESSORS_ONLN) == 1 ? 1 : 2;
+        rmt_store32_relaxed(&known, seen);
+    }
+    return seen == 2;
+}
+
 int rmt_os_random(void *buffer, size_t length)
 {
     char *p = buffer;

@@ -47,7 +47,8 @@ int rmt_os_each_process(int (*fn)(pid_t pid, void *arg), void *arg);
 int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
 
 /* --- the machine */
-unsigned rmt_os_cpus(void); /* that this process may run on, at least 1 */
+unsigned rmt_os_cpus(void);       /* that this process may run on, at least 1 */
+bool rmt_os_multiprocessor(void); /* whether another processor exists, be it out of bounds for us */
 int rmt_os_random(void *buffer, size_t length);
 void rmt_os_complain(const char *prefix, const char *text); /* one line on standard error */
 
