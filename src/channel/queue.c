@@ -32,6 +32,8 @@ int rmt_parcel_make(struct rmt_self *self, const struct iovec *segments, int cou
     return 0;
 }
 
+#define AHEAD 4 /* cells */
+
 /* ---- put */
 
 struct spare { /* a ring that was allocated to be linked; hold -1: none */
@@ -124,6 +126,8 @@ static ptrdiff_t put_locked(struct rmt_self *self, uint64_t queue, struct rmt_qu
         }
         write_cell(rmt_ring_cell(ring, tail + n), &parcels[n]);
     }
+    if (n == 1 && in_ring > AHEAD + 1)
+        rmt_prefetch_store(rmt_ring_cell(ring, tail + AHEAD));
     rmt_store64(&self->thread->wakes, RMT_QUEUE_WORD(queue, get_bell));
     if (words == 0) {
         rmt_store64(&q->tail, tail + n); /* the commit; pairs with the load of tail in get_locked */
@@ -263,6 +267,8 @@ static int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q
         return -EAGAIN;
     }
     const struct rmt_cell *first = rmt_ring_cell(ring, head);
+    if (max == 1 && tail - head > AHEAD)
+        rmt_prefetch_load(rmt_ring_cell(ring, head + AHEAD));
     if (first->block) {
         taken->message = first->of;
         taken->count = 1;
