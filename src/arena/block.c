@@ -15,9 +15,14 @@
 #include <errno.h>
 #include <string.h>
 
-static const uint16_t class_sizes[RMT_CLASSES] = {
-    128,  192,  256,  320,  384,  448,  512,  640,  768,   896,   1024,  1280,  1536, 1792,
-    2048, 2560, 3072, 3584, 4096, 5120, 6144, 8128, 10880, 13056, 16320, 21760, 32640};
+/* clang-format off */
+#define CLASS_SIZES(F) \
+    F(128), F(192), F(256), F(320), F(384), F(448), F(512), F(640), F(768), F(896), F(1024), \
+    F(1280), F(1536), F(1792), F(2048), F(2560), F(3072), F(3584), F(4096), F(5120), F(6144), \
+    F(8128), F(10880), F(13056), F(16320), F(21760), F(32640)
+/* clang-format on */
+#define ITSELF(size) (size)
+static const uint16_t class_sizes[RMT_CLASSES] = {CLASS_SIZES(ITSELF)};
 
 void rmt_classes_init(struct rmt_header *header)
 {
@@ -30,9 +35,19 @@ void rmt_classes_init(struct rmt_header *header)
     }
 }
 
+/* The first class that is large enough: from a table of the small sizes, which are the frequent
+ * ones. */
+#define BY_64(i, c) [(i) / 64] = (c)
 static unsigned class_of(size_t bytes)
 {
-    unsigned lo = 0, hi = RMT_CLASSES - 1;
+    static const uint8_t small[] = {
+        BY_64(64, 0),  BY_64(128, 0), BY_64(192, 1), BY_64(256, 2),
+        BY_64(320, 3), BY_64(384, 4), BY_64(448, 5), BY_64(512, 6),
+    };
+    size_t step = (bytes + 63) / 64;
+    if (step < sizeof small)
+        return small[step];
+    unsigned lo = 7, hi = RMT_CLASSES - 1;
     while (lo < hi) {
         unsigned mid = (lo + hi) / 2;
         if (class_sizes[mid] >= bytes)
@@ -41,6 +56,21 @@ static unsigned class_of(size_t bytes)
             lo = mid + 1;
     }
     return lo;
+}
+
+/* Generations are drawn from the header some at a time: each block that is allocated would
+ * otherwise write to a line that all processes write to.  Those that a thread has not used when it
+ * ends are not used by anybody; a forked child's thread starts with none. */
+#define GENERATIONS 64u
+
+static uint32_t new_generation(struct rmt_self *self)
+{
+    if (self->generations == 0) {
+        self->generation = (uint32_t)rmt_add64(&rmt_header()->generation, GENERATIONS);
+        self->generations = GENERATIONS;
+    }
+    self->generations--;
+    return self->generation++;
 }
 
 static uint64_t class_at(unsigned i, size_t field)
@@ -158,11 +188,12 @@ static int alloc_large(struct rmt_self *self, size_t bytes, int *ret_hold, uint6
 }
 
 /* Kind last, and what destroy() reads cleared before it. */
-static void prepare(uint64_t offset, uint32_t kind, size_t size, uint64_t capacity)
+static void prepare(struct rmt_self *self, uint64_t offset, uint32_t kind, size_t size,
+                    uint64_t capacity)
 {
     struct rmt_block *b = rmt_block_at(offset);
     const struct rmt_kind *k = rmt_kind_get(kind);
-    b->generation = (uint32_t)rmt_add64(&rmt_header()->generation, 1);
+    b->generation = new_generation(self);
     b->size = size;
     b->capacity = capacity;
     memset(b->arg, 0, sizeof b->arg);
@@ -192,13 +223,23 @@ int rmt_block_alloc(struct rmt_self *self, size_t size, uint32_t kind, int *ret_
         rmt_store64_relaxed(&rmt_block_at(offset)->next, 0);
         rmt_store64(&self->thread->hold[hold].what, offset | RMT_HOLD_BLOCK);
     }
-    prepare(offset, kind, size, capacity);
+    prepare(self, offset, kind, size, capacity);
     *ret_hold = hold;
     *ret_offset = offset;
     return 0;
 }
 
 /* ---- freeing */
+
+/* distance / block size without a division.  The inverse is 2^32 / size rounded up, too large by
+ * less than 1; the distance is a multiple of the size, so that the product exceeds the true
+ * quotient times 2^32 by less than the distance, which is less than 2^16: nothing is carried. */
+static uint64_t index_in_slab(uint64_t distance, unsigned ci)
+{
+#define INVERSE(size) ((uint32_t)(((1ull << 32) + (size) - 1) / (size)))
+    static const uint32_t inverse[RMT_CLASSES] = {CLASS_SIZES(INVERSE)};
+    return distance * inverse[ci] >> 32;
+}
 
 /* Under the class's guard: takes the page, whose last block goes, off the list and into a hold of
  * ours, together with the change of the block's hold.  The bitmap goes with the page. */
@@ -224,7 +265,7 @@ static void free_small(struct rmt_self *self, uint64_t offset, uint64_t hold_wor
     unsigned ci = (unsigned)slab->class_index; /* constant while a block is allocated */
     struct rmt_class *c = &rmt_header()->classes[ci];
     struct rmt_guard *g = &c->guard;
-    uint64_t i = (offset - page - RMT_SLAB_HEADER) / c->block_size;
+    uint64_t i = index_in_slab(offset - page - RMT_SLAB_HEADER, ci);
     int page_hold = rmt_hold_find(self);
     if (rmt_guard_lock(self, g) < 0)
         return; /* poisoned */
@@ -295,10 +336,7 @@ void rmt_block_free_of(struct rmt_self *self, uint64_t thread_offset, int hold)
         uint64_t next = rmt_load64_relaxed(&b->next);
         uint64_t next_what = next != 0 ? next | RMT_HOLD_BLOCK : 0;
         rmt_kind_store(b, RAMET_KIND_NONE); /* destroyed: not again if we die before the commit */
-        struct rmt_page_place place;
-        rmt_page_place(offset, &place);
-        uint64_t word = rmt_load64_relaxed(&rmt_page_table(place.window)->word[place.index]);
-        if (rmt_page_type(word) == RMT_PAGE_SPAN)
+        if (offset % RMT_PAGE_SIZE == 0)    /* where a slab page has its header and no block */
             free_span(self, thread_offset, hold, offset, hold_word, next_what);
         else
             free_small(self, offset, hold_word, next_what);

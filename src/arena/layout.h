@@ -145,7 +145,7 @@ struct rmt_header {
     uint64_t id;        /* random, not 0 */
     uint64_t size;      /* of the file: fixed */
     rmt_a64 poisoned;   /* non-zero: a check failed; every call fails with -ENOTRECOVERABLE */
-    rmt_a64 generation; /* add 1 to get the generation of a new block */
+    rmt_a64 generation; /* add n to get n generations for new blocks */
     rmt_a64 warm;       /* cache: free pages that are committed, about */
     rmt_a64
         members_cursor; /* where the search for a free slot starts: round robin, so reuse is late */

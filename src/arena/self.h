@@ -16,12 +16,14 @@ struct rmt_self {
     uint64_t word;             /* rmt_word of this thread, flags 0 */
     uint64_t offset;           /* of its shared sub-slot */
     struct rmt_thread *thread; /* the shared sub-slot */
-    uint64_t found_dead;   /* word of a process found dead inside a guard; recovered at unlock */
-    uint32_t in_guard;     /* 1 while this thread holds a guard: guards never nest */
-    uint32_t recovering;   /* 1 while this thread runs a recovery: recoveries never nest */
-    uint32_t spin;         /* ns that spinning is worth now (wait.c adapts it) */
-    uint64_t wake_later;   /* futex word of one who was notified and cannot go on before this thread
-                              gives its lock back: woken then (sync/lock.h); 0 none */
+    uint64_t found_dead; /* word of a process found dead inside a guard; recovered at unlock */
+    uint32_t in_guard;   /* 1 while this thread holds a guard: guards never nest */
+    uint32_t recovering; /* 1 while this thread runs a recovery: recoveries never nest */
+    uint32_t spin;       /* ns that spinning is worth now (wait.c adapts it) */
+    uint64_t wake_later; /* futex word of one who was notified and cannot go on before this thread
+                            gives its lock back: woken then (sync/lock.h); 0 none */
+    uint32_t generation, generations; /* the next for a block, and how many from there on are this
+                                         thread's own (block.c) */
     uint32_t sleeps;       /* sleeps so far: every now and then wait.c tries spinning again */
     const rmt_a64 *cancel; /* word of the cancel object that ends this thread's waits; NULL none */
     void *cancel_handle;   /* the handle by which it was given (sync/cancel.c) */
