@@ -49,24 +49,44 @@ static int find_function(const struct rmt_job *j, struct function *ret_function)
     return 0;
 }
 
-static int input(const struct rmt_worker *w, const struct rmt_job *j, uint64_t i,
-                 const void **ret_in)
+/* The inputs of items first <= i < end, in the packet that was looked at last.  It lies there until
+ * the last of them is finished, and so as long as one of them is being worked on. */
+struct inputs {
+    const uint8_t *data;
+    uint64_t first, end;
+};
+
+static int find_inputs(const struct rmt_worker *w, const struct rmt_job *j, uint64_t i,
+                       struct inputs *inputs)
 {
     uint64_t packet, first;
     const uint8_t *data;
     size_t size;
-    int r;
+    int r = rmt_worker_packet(w, i, &packet, &first);
+    if (r == 0)
+        r = rmt_message_data(packet, &data, &size);
+    if (r < 0)
+        return r;
+    uint64_t there = size / j->item_size;
+    if (i - first >= there)
+        return -EPROTO;
+    *inputs = (struct inputs){data, first, first + (there < j->batch ? there : j->batch)};
+    return 0;
+}
+
+static int input(const struct rmt_worker *w, const struct rmt_job *j, uint64_t i,
+                 struct inputs *inputs, const void **ret_in)
+{
     *ret_in = NULL;
     if (j->item_size == 0)
         return 0;
-    r = rmt_worker_packet(w, i, &packet, &first);
-    if (r == 0)
-        r = rmt_message_data(packet, &data, &size);
-    if (r == 0 && (i - first + 1) * j->item_size > size)
-        r = -EPROTO;
-    if (r == 0)
-        *ret_in = data + (i - first) * j->item_size;
-    return r;
+    if (i < inputs->first || i >= inputs->end) {
+        int r = find_inputs(w, j, i, inputs);
+        if (r < 0)
+            return r;
+    }
+    *ret_in = inputs->data + (i - inputs->first) * j->item_size;
+    return 0;
 }
 
 static int fail(struct rmt_worker *w, int result)
@@ -78,13 +98,14 @@ static int fail(struct rmt_worker *w, int result)
     return r < 0 ? r : rmt_worker_post(w, hold, RMT_RESULT_ERROR);
 }
 
-static int run_item(struct rmt_worker *w, const struct function *function, uint64_t i)
+static int run_item(struct rmt_worker *w, const struct function *function, struct inputs *inputs,
+                    uint64_t i)
 {
     const struct rmt_job *j = rmt_job_at(w->job);
     const void *in;
     uint8_t *out;
     rmt_worker_begin(w, i);
-    int r = input(w, j, i, &in);
+    int r = input(w, j, i, inputs, &in);
     if (r == 0)
         r = rmt_worker_room(w, j->result_size, &out);
     if (r < 0)
@@ -109,9 +130,11 @@ static int pause_between(struct rmt_worker *w)
 static int run_range(struct rmt_worker *w)
 {
     struct function function;
+    struct inputs inputs = {NULL, 0, 0};
     int r = find_function(rmt_job_at(w->job), &function);
     for (uint64_t i = w->first; r == 0 && i < w->end; i++) {
-        r = run_item(w, &function, i); /* if it fails the item has no result: this worker leaves */
+        /* If it fails the item has no result: this worker leaves. */
+        r = run_item(w, &function, &inputs, i);
         if (r == 0 && i + 1 < w->end)
             r = pause_between(w);
     }
