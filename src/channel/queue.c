@@ -11,15 +11,9 @@
 #include <errno.h>
 #include <string.h>
 
-int rmt_parcel_make(struct rmt_self *self, const struct iovec *segments, int count, size_t size,
-                    const uint64_t *refs, size_t ref_count, struct rmt_parcel *ret_parcel)
+int rmt_parcel_message(struct rmt_self *self, const struct iovec *segments, int count,
+                       const uint64_t *refs, size_t ref_count, struct rmt_parcel *ret_parcel)
 {
-    if (size <= RMT_CELL_BYTES && count <= 1 && ref_count == 0) {
-        ret_parcel->bytes = count == 1 ? segments[0].iov_base : NULL;
-        ret_parcel->size = (uint32_t)size;
-        ret_parcel->hold = -1;
-        return 0;
-    }
     int hold;
     uint64_t message;
     int r = rmt_message_build(self, segments, count, refs, ref_count, &hold, &message);
@@ -81,7 +75,9 @@ static void write_cell(struct rmt_cell *cell, const struct rmt_parcel *parcel)
     }
     cell->size = parcel->size;
     cell->block = 0;
-    if (parcel->size > 0)
+    if (parcel->size == sizeof(uint64_t)) /* the usual one, without a call */
+        memcpy(cell->bytes, parcel->bytes, sizeof(uint64_t));
+    else if (parcel->size > 0)
         memcpy(cell->bytes, parcel->bytes, parcel->size);
 }
 

@@ -109,10 +109,23 @@ struct rmt_parcel {    /* something to put; process-local */
     uint64_t message; /* its block */
 };
 
+/* A parcel that is a message, in a hold. */
+int rmt_parcel_message(struct rmt_self *self, const struct iovec *segments, int count,
+                       const uint64_t *refs, size_t ref_count, struct rmt_parcel *ret_parcel);
+
 /* Makes a parcel: the bytes themselves if they are one short segment without references, which then
  * must stay where they are until the put; otherwise a message in a hold. */
-int rmt_parcel_make(struct rmt_self *self, const struct iovec *segments, int count, size_t size,
-                    const uint64_t *refs, size_t ref_count, struct rmt_parcel *ret_parcel);
+static inline int rmt_parcel_make(struct rmt_self *self, const struct iovec *segments, int count,
+                                  size_t size, const uint64_t *refs, size_t ref_count,
+                                  struct rmt_parcel *ret_parcel)
+{
+    if (size > RMT_CELL_BYTES || count > 1 || ref_count != 0)
+        return rmt_parcel_message(self, segments, count, refs, ref_count, ret_parcel);
+    ret_parcel->bytes = count == 1 ? segments[0].iov_base : NULL;
+    ret_parcel->size = (uint32_t)size;
+    ret_parcel->hold = -1;
+    return 0;
+}
 
 /* Gives up a parcel that was not put. */
 static inline void rmt_parcel_drop(struct rmt_self *self, const struct rmt_parcel *parcel)
