@@ -167,16 +167,18 @@ def stage_gcc(session: Session) -> None:
     if not folder:
         return
     meson_test(session, "gcc", folder, "--no-suite", "kill", "--no-suite", "stress")
-    if not shutil.which("pkg-config"):
-        session.skip("install: pkg-config not found: install the Debian package pkg-config")
-    elif session.must(
-        "gcc: install", ["meson", "install", "--quiet", "--no-rebuild", "-C", folder]
-    ):
-        example = min((ROOT / "examples" / "c").glob("*.c"))
-        session.must(
-            "gcc: use of what is installed",
-            [sys.executable, ROOT / "tools" / "check_install.py", prefix, example],
-        )
+    clang = ["clang"] if shutil.which("clang") else []
+    check_install(session, "gcc", folder, prefix, os.environ.get("CC", "cc"), *clang)
+
+
+def check_install(session: Session, name: str, folder: Path, prefix: Path, *compilers: str) -> None:
+    """Install a build, and use it from elsewhere with the compilers."""
+    if packages_missing(session, f"{name}: install", {"pkg-config": "pkg-config", "man": "man-db"}):
+        return
+    install = ["meson", "install", "--quiet", "--no-rebuild", "-C", folder]
+    if session.must(f"{name}: install", install):
+        check = [sys.executable, ROOT / "tools" / "check_install.py", prefix, *compilers]
+        session.must(f"{name}: use of what is installed", check)
 
 
 def stage_kill(session: Session) -> None:
@@ -251,9 +253,11 @@ def stage_musl(session: Session) -> None:
         (kernel / Path(name).name).symlink_to(Path("/usr/include", name))
     options = [f"--native-file={ROOT / 'tools' / 'cross' / 'musl.ini'}", "-Dbench=true"]
     options += ["-Ddebug=false", f"-Dc_args=-isystem{kernel}"]
-    folder = build(session, "musl", "musl-gcc", *options)
+    prefix = session.folder / "musl-prefix"
+    folder = build(session, "musl", "musl-gcc", *options, f"--prefix={prefix}")
     if folder:
         meson_test(session, "musl", folder, "--suite", "unit")
+        check_install(session, "musl", folder, prefix, "musl-gcc")
 
 
 def stage_aarch64(session: Session) -> None:
