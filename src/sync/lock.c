@@ -81,6 +81,8 @@ int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t
                 continue;
             seen |= RMT_FLAG_WAITERS;
         }
+        /* Who is woken and dies before it takes the lock, when `waits` is empty again. */
+        rmt_store64(&self->thread->wakes, at);
         r = rmt_sleep(&w, rmt_low32(&lock->word), (uint32_t)seen, at, owner);
         if (r == RMT_OWNER_DIED)
             dead = owner;

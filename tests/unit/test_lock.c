@@ -240,6 +240,31 @@ static void a_signal_interrupts(void)
     OK(ramet_lock_release(lock));
 }
 
+static void say_who_and_wait(void *arg)
+{
+    struct rmt_self *self;
+    (void)arg;
+    OK(rmt_self(&self));
+    rmt_store64(word, self->offset);
+    OK(ramet_lock_acquire(lock, NULL));
+}
+
+/* From its first sleep on a waiter may have a wake in its hands, also when it does not sleep: if it
+ * dies then, its recovery must know. */
+static void a_waiter_notes_the_wake_that_it_may_get(void)
+{
+    OK(ramet_lock_acquire(lock, NULL));
+    rmt_store64(word, 0);
+    pid_t pid = child(say_who_and_wait, NULL);
+    while (rmt_load64(word) == 0)
+        pause_ms(1);
+    const struct rmt_thread *waiter = rmt_at(rmt_load64(word));
+    await_value(&waiter->waits, lock->object.at);
+    CHECK(rmt_load64(&waiter->wakes) == lock->object.at);
+    kill_child(pid);
+    OK(ramet_lock_release(lock));
+}
+
 static void check_not_inherited(void *arg)
 {
     (void)arg;
@@ -273,6 +298,7 @@ int main(void)
     RUN(a_dead_owners_lock_released_by_another);
     RUN(a_stopped_owner_keeps_it);
     RUN(dead_waiters_take_no_wake_with_them);
+    RUN(a_waiter_notes_the_wake_that_it_may_get);
     RUN(a_signal_interrupts);
     RUN(a_fork_does_not_inherit_it);
     ramet_lock_close(lock);
