@@ -104,11 +104,11 @@ void kill_run(const struct kill_case *c)
     kill_make_shared();
     /* Once through: what a first use allocates for good makes the first time longer, and the points
      * after that would not be met. */
-    alarm(240);
+    alarm(600);
     CHECK(one(c, UINT64_MAX));
     uint64_t n = 1;
     for (;; n++) {
-        alarm(240); /* a hang at one point; not a limit for all of them */
+        alarm(600); /* a hang at one point; not a limit for all of them */
         if (one(c, n))
             break;
     }

@@ -108,7 +108,7 @@ static void run(const struct double_case *c)
         c->verify();
     blocks_before = blocks();
     uint64_t n = 1, points = 0;
-    for (; alarm(240), !one(c, n); points++)
+    for (; alarm(600), !one(c, n); points++)
         n += n < DENSE ? 1 : STRIDE;
     printf("%-24s recoverer killed at %lu of %lu points\n", c->name, (unsigned long)points,
            (unsigned long)n);

@@ -99,7 +99,7 @@ int main(void)
     OK(rmt_handle_create(self, hold, &object));
     blocks_before = blocks();
     for (bool through = false; !through; n++) {
-        alarm(240);
+        alarm(600);
         through = one(n, 0);
         (void)one(n, 1);
     }

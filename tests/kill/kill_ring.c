@@ -101,7 +101,7 @@ int main(void)
     OK(ramet_join());
     (void)one(UINT64_MAX, UINT64_MAX, &put_came_through);
     for (put_came_through = false; !put_came_through; n++) {
-        for (m = 1; alarm(240), !one(n, m, &put_came_through); m += 2)
+        for (m = 1; alarm(600), !one(n, m, &put_came_through); m += 2)
             points++;
         /* Points where the putter has put nothing yet are all alike for the getter. */
     }

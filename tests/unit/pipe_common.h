@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WATCHDOG 120 /* seconds */
+#define WATCHDOG 600 /* seconds */
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \

@@ -187,7 +187,7 @@ static void done_before_the_sleep(void)
 
 int main(void)
 {
-    alarm(120);
+    alarm(600);
     CHECK(ramet_join() == 0);
     rmt_hook = hook;
     nobody_sleeps();

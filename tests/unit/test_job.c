@@ -109,7 +109,7 @@ static pid_t start(uint64_t pool, uint64_t number, act_fn *act)
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        alarm(120);
+        alarm(600);
         work(pool, number, act);
         _exit(0);
     }
@@ -388,7 +388,7 @@ static void test_orphans(void)
 
 int main(void)
 {
-    alarm(120);
+    alarm(600);
     CHECK(ramet_join() == 0);
     struct rmt_handle first =
         make_pool(1); /* with it comes what the process keeps for its handles */

@@ -133,7 +133,7 @@ static void damaged(void)
 
 int main(void)
 {
-    alarm(120);
+    alarm(600);
     CHECK(ramet_join() == 0);
     CHECK(rmt_self(&self) == 0);
     struct ramet_queue first; /* the table of handles is made with the first, and stays */

@@ -5,6 +5,8 @@
  */
 #include "pipe_common.h"
 
+#include "base/atomic.h"
+
 /* ---- in one process */
 
 static void test_sizes(void)
@@ -231,10 +233,15 @@ static void on_alarm(int signal)
     (void)signal;
 }
 
-static void *signal_soon(void *arg)
+static rmt_a32 interrupted;
+
+/* Again and again: one that comes before the sleep, or between two slices of it, ends none. */
+static void *signal_often(void *arg)
 {
-    usleep(50000);
-    pthread_kill(*(pthread_t *)arg, SIGUSR1);
+    while (rmt_load32(&interrupted) == 0) {
+        pthread_kill(*(pthread_t *)arg, SIGUSR1);
+        usleep(5000);
+    }
     return NULL;
 }
 
@@ -245,8 +252,9 @@ static void test_interrupted(void)
     struct sigaction action = {.sa_handler = on_alarm};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
     make(1, 0, &a, &b);
-    CHECK(pthread_create(&thread, NULL, signal_soon, &me) == 0);
+    CHECK(pthread_create(&thread, NULL, signal_often, &me) == 0);
     CHECK(recv_any(a, NULL) == -EINTR);
+    rmt_store32(&interrupted, 1);
     CHECK(pthread_join(thread, NULL) == 0);
     ramet_end_close(a);
     ramet_end_close(b);

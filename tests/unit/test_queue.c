@@ -61,7 +61,7 @@ static pid_t child(void (*fn)(ramet_queue *q), ramet_queue *q)
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        alarm(120);
+        alarm(600);
         fn(q);
         _exit(0);
     }
@@ -436,7 +436,7 @@ static void child_keeps_it(void)
 
 int main(void)
 {
-    alarm(240);
+    alarm(600);
     CHECK(ramet_join() == 0);
     ramet_queue_close(make(0)); /* the table of handles is made with the first, and stays */
     sizes_and_order();

@@ -43,7 +43,7 @@
  * child(). */
 static inline void watchdog(void)
 {
-    alarm(240);
+    alarm(600);
 }
 
 /* Forks; in the child runs fn(arg) and exits with 0.  The child dies with a hung test. */

@@ -19,7 +19,7 @@
 #define SEEN (1u << 20) /* of the table of second deaths; a power of two */
 #define BAD_ENOUGH 8
 #define WAITS_ENOUGH 40 /* of an actor that ought to go on: many slices */
-#define TRY_LIMIT 120   /* seconds: a try that hangs */
+#define TRY_LIMIT 600   /* seconds: a try that hangs */
 #define STRIDE_SHORT 23 /* the short form makes one in so many second deaths, and pairs */
 
 struct step_shared *step_shared;
