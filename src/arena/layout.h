@@ -90,10 +90,10 @@ struct rmt_thread {
     rmt_a32 tid;         /* kernel thread id, for the live view only */
     rmt_a64 list_next;   /* links of the waiter list this thread stands in (condition); 0 end */
     rmt_a64 list_prev;
-    rmt_a64 list_of; /* offset of the object whose list it is; 0: in none */
-    rmt_a64 cancel;  /* payload of the cancel object that ends this thread's waits; 0 none */
-    rmt_a64 since;   /* when the present wait began: CLOCK_MONOTONIC, ns; for the view only */
-    uint64_t spare;
+    rmt_a64 list_of;   /* offset of the object whose list it is; 0: in none */
+    rmt_a64 cancel;    /* payload of the cancel object that ends this thread's waits; 0 none */
+    rmt_a64 since;     /* when the present wait began: CLOCK_MONOTONIC, ns; for the view only */
+    rmt_a64 wakes_too; /* a second such word as `wakes`, of an operation that owes two; 0 none */
     struct rmt_hold hold[RMT_HOLDS];
 }; /* 512 bytes */
 

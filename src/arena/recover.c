@@ -46,6 +46,7 @@ static int recover_thread(uint64_t offset, void *arg)
         return 0;
     pass_through(self, rmt_load64(&t->guard));
     wake_all(rmt_load64_relaxed(&t->wakes));
+    wake_all(rmt_load64_relaxed(&t->wakes_too));
     wake_all(rmt_load64_relaxed(&t->waits));
     for (int i = 0; i < RMT_HOLDS; i++) {
         uint64_t what = rmt_load64_relaxed(&t->hold[i].what);
@@ -57,8 +58,10 @@ static int recover_thread(uint64_t offset, void *arg)
     /* What the dead one did last may have been a store that somebody waits for: after the holds,
      * too. */
     wake_all(rmt_load64_relaxed(&t->wakes));
+    wake_all(rmt_load64_relaxed(&t->wakes_too));
     rmt_store64_relaxed(&t->guard, 0);
     rmt_store64_relaxed(&t->wakes, 0);
+    rmt_store64_relaxed(&t->wakes_too, 0);
     rmt_store64_relaxed(&t->waits, 0);
     rmt_store64_relaxed(&t->waits_owner, 0);
     rmt_store64_relaxed(&t->list_of, 0);

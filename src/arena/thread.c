@@ -102,6 +102,7 @@ static void at_thread_exit(void *unused)
     rmt_table_lock();
     rmt_store64_relaxed(&self->thread->waits, 0);
     rmt_store64_relaxed(&self->thread->wakes, 0);
+    rmt_store64_relaxed(&self->thread->wakes_too, 0);
     rmt_store64(&self->thread->word, 0);
     rmt_table_unlock();
 }

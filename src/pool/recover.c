@@ -119,12 +119,16 @@ static void recover_claim(struct rmt_self *self, uint64_t dead_offset, int index
     struct rmt_pool *p = rmt_pool_at(pool);
     struct spoils spoils = {.count = 0};
 
-    rmt_store64(&self->thread->wakes, POOL_WORD(pool, event));
+    /* Two wakes are owed from the commit on: if this thread dies, too, both are made. */
+    uint64_t owed_before = rmt_load64_relaxed(&self->thread->wakes_too);
+    rmt_store64(&self->thread->wakes, POOL_WORD(pool, wake));
+    rmt_store64(&self->thread->wakes_too, POOL_WORD(pool, event));
     if (rmt_guard_lock(self, &p->guard) < 0)
         return;
     if (rmt_load64(&dead->hold[index].what) ==
         0) { /* an armed commit that emptied it was replayed */
         rmt_guard_unlock(self, &p->guard);
+        rmt_store64(&self->thread->wakes_too, owed_before);
         return;
     }
     bool active = rmt_load64_relaxed(&r->state) == RMT_RECORD_ACTIVE;
@@ -145,6 +149,7 @@ static void recover_claim(struct rmt_self *self, uint64_t dead_offset, int index
     rmt_guard_unlock(self, &p->guard);
     rmt_pool_wake_workers(self, pool, INT_MAX);
     rmt_pool_tell(self, pool);
+    rmt_store64(&self->thread->wakes_too, owed_before);
     for (int i = 0; i < spoils.count; i++)
         rmt_block_free(self, spoils.hold[i]);
 }

@@ -175,10 +175,12 @@ int rmt_condition_notify(struct rmt_self *self, struct rmt_condition *c, uint64_
             break;
         /* The caller has the lock, without which nobody goes on: one wake waits until he gives it
          * back. */
-        if (self->wake_later == 0)
+        if (self->wake_later == 0) {
             self->wake_later = woken;
-        else
+            rmt_store64(&self->thread->wakes_too, woken); /* owed until it is made */
+        } else {
             wake(woken);
+        }
         count--;
     }
     return 0;

@@ -56,12 +56,13 @@ static inline int rmt_lock_acquire(struct rmt_self *self, struct rmt_lock *lock,
 }
 
 /* Wakes whom this thread notified while it had the lock: earlier, he would only have had to sleep
- * again, on the lock.  (If this thread dies in between, he finds out after a slice.) */
+ * again, on the lock.  If this thread dies in between, its recovery does it: wakes_too. */
 static inline void rmt_lock_wake_later(struct rmt_self *self)
 {
     if (RMT_UNLIKELY(self->wake_later != 0)) {
         rmt_wake(rmt_low32(rmt_at(self->wake_later)), 1);
         self->wake_later = 0;
+        rmt_store64_relaxed(&self->thread->wakes_too, 0);
     }
 }
 

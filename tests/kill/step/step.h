@@ -38,8 +38,6 @@ struct step_case {
     void (*sleeps)(void);
     bool (*enabled)(void);
     void (*enable)(void);
-    /* The sleeper's wake may be one that costs a slice: the design does not repeat it. */
-    bool slice;
     /* The peer of the pairs, or NULL: what a live process does to the same object meanwhile. */
     void (*peer)(void);
     /* Tried in the long form alone, or its second deaths and pairs are: many states. */

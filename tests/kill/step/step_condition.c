@@ -2,9 +2,6 @@
  *
  * step_condition.c: a death at each store of the operations of a condition.  A notification is
  * whole or not there, a dead waiter is in no list, and the lock can be had.
- *
- * The wake of one who was notified waits until the notifier gives the lock back, and is not
- * repeated if he dies in between: it costs a slice (sync/lock.h), which is counted here.
  */
 #include "arena/local.h"
 #include "step.h"
@@ -113,6 +110,6 @@ const struct step_case step_cases[] = {
     {CASE("wait, too late", open_and_take, wait_late, use), .peer = peer},
     {CASE("notify, nobody", open_and_take, notify, use), .peer = peer},
     {CASE("notify, to a sleeper", open_it, take_and_notify, after_sleep), .sleeps = sleeps,
-     .enabled = enabled, .enable = enable, .slice = true},
+     .enabled = enabled, .enable = enable},
 };
 const int step_case_count = sizeof step_cases / sizeof step_cases[0];
