@@ -12,6 +12,7 @@
 #include <ramet/condition.h>
 #include <ramet/data.h>
 #include <ramet/event.h>
+#include <ramet/inspect.h>
 #include <ramet/lock.h>
 #include <ramet/pipe.h>
 #include <ramet/pool.h>
@@ -19,5 +20,6 @@
 #include <ramet/queue.h>
 #include <ramet/rlock.h>
 #include <ramet/semaphore.h>
+#include <ramet/view.h>
 
 #endif

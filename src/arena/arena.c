@@ -133,7 +133,7 @@ static int create(void)
     int fd;
     int r = rmt_os_random(&id, sizeof id);
     if (r == 0)
-        r = rmt_os_memfd("ramet", size, &fd);
+        r = rmt_os_memfd(RMT_MEMFD_NAME, size, &fd);
     if (r < 0)
         return r;
     r = rmt_os_commit(fd, 0, (sizeof(struct rmt_header) + 4095) & ~4095ull);
@@ -160,8 +160,7 @@ int ramet_join(void)
     return rmt_self(&self);
 }
 
-/* The header of the file behind fd, if it is an arena that this build can share. */
-static int read_header(int fd, struct rmt_header *ret_header)
+int rmt_read_header(int fd, struct rmt_header *ret_header)
 {
     char *to = (char *)ret_header;
     size_t have = 0, want = offsetof(struct rmt_header, poisoned);
@@ -200,7 +199,7 @@ static int attach_locked(int fd, const struct rmt_header *header)
 int ramet_attach(int fd)
 {
     struct rmt_header header;
-    int r = read_header(fd, &header);
+    int r = rmt_read_header(fd, &header);
     if (r < 0)
         return r == -EISDIR || r == -ESPIPE || r == -EINVAL ? -EPROTO : r;
     rmt_table_lock();

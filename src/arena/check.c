@@ -32,6 +32,31 @@ __attribute__((format(printf, 2, 3))) static void violation(struct walk *w, cons
     dprintf(w->fd, "\n");
 }
 
+static int add_holds(uint64_t thread_offset, void *arg)
+{
+    const struct rmt_thread *t = rmt_at(thread_offset);
+    struct rmt_hold_sum *sum = arg;
+    if (rmt_load64_relaxed(&t->word) == 0)
+        return 0;
+    for (int i = 0; i < RMT_HOLDS; i++) {
+        uint64_t hold = rmt_load64_relaxed(&t->hold[i].arg);
+        if (rmt_load64_relaxed(&t->hold[i].what) != sum->what ||
+            (uint32_t)(hold >> sum->shift) != sum->generation)
+            continue;
+        sum->count++;
+        sum->low += hold & UINT32_MAX;
+    }
+    return 0;
+}
+
+void rmt_hold_sum(struct rmt_hold_sum *sum)
+{
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++)
+        if (rmt_member_state_of(rmt_load64(&rmt_member_at(slot)->state)) != RMT_MEMBER_FREE)
+            rmt_threads_each(slot, add_holds, sum);
+}
+
 static void visit_block(struct walk *w, uint64_t offset, uint64_t bytes)
 {
     const struct rmt_block *b = rmt_block_at(offset);

@@ -18,6 +18,18 @@ enum {
     RMT_KINDS = 32
 };
 
+/* What there is to say of an object; the members mean for each kind what ramet/view.h says. */
+struct rmt_facts {
+    uint64_t owner; /* rmt_word of who holds it; 0 nobody */
+    uint64_t depth, limit, done, total, lost;
+    uint64_t of;     /* offset of the block that it belongs to; 0 none */
+    uint32_t flags;  /* RAMET_VIEW_* */
+    uint64_t at;     /* its words lie here: who sleeps on one of them waits for it */
+    uint64_t length; /* bytes */
+};
+
+struct rmt_source; /* source.h */
+
 struct rmt_kind {
     uint32_t id;
     const char *name;
@@ -31,8 +43,12 @@ struct rmt_kind {
     void (*destroy)(struct rmt_self *self, uint64_t offset);
     /* Structure checks while nobody works on it: 0 or -ENOTRECOVERABLE.  NULL: none. */
     int (*check)(uint64_t offset);
-    /* One line of description to `fd`.  NULL: none. */
-    void (*dump)(uint64_t offset, int fd);
+    /* Says what the object at `offset` is at, from a copy of its header and of the first `size`
+     * bytes of its payload; `source` reads more.  Others change the object meanwhile, perhaps in
+     * another family of processes: nothing in it may be believed, least of all an offset.  `facts`
+     * is cleared but for its range, the block.  NULL: the view does not list the kind. */
+    void (*describe)(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts);
 };
 
 void rmt_kind_register(const struct rmt_kind *kind);

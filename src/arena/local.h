@@ -29,6 +29,12 @@ void rmt_local_unlock(void);
 void rmt_table_lock(void); /* tables of handles and sub-slots: may allocate under it */
 void rmt_table_unlock(void);
 
+#define RMT_MEMFD_NAME "ramet" /* by which the view finds it */
+
+/* arena.c: the constant part of the header of the file behind fd, if it is an arena that this build
+ * can share; -EPROTO. */
+int rmt_read_header(int fd, struct rmt_header *ret_header);
+
 /* map.c */
 uint64_t rmt_window_start(unsigned window);
 uint64_t rmt_window_size(unsigned window);
@@ -64,6 +70,8 @@ struct rmt_self *rmt_bookkeeper(void); /* sub-slot 0 of this process; under the 
 int rmt_join_locked(void);             /* under the table lock */
 
 /* thread.c */
+#define RMT_THREAD_CHUNK 15u /* sub-slots in a chunk, after 64 bytes that start with the link */
+#define RMT_THREAD_CHUNK_BYTES (64 + RMT_THREAD_CHUNK * sizeof(struct rmt_thread))
 uint64_t rmt_thread_offset(uint32_t slot, uint32_t index); /* 0: no such sub-slot */
 void rmt_thread_after_fork(void);
 int rmt_threads_each(uint32_t slot, int (*fn)(uint64_t thread_offset, void *arg), void *arg);

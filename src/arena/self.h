@@ -74,6 +74,16 @@ static inline uint64_t rmt_hold_arg(const struct rmt_self *self, int i)
     return rmt_hold_what(self, i) + offsetof(struct rmt_hold, arg);
 }
 
+/* The holds `what` of all threads in whose arg, shifted right, stands that generation; `low` is the
+ * sum of the low halves of their args.  For check(), which runs while nobody works. */
+struct rmt_hold_sum {
+    uint64_t what;
+    unsigned shift;
+    uint32_t generation;
+    uint64_t count, low;
+};
+void rmt_hold_sum(struct rmt_hold_sum *sum);
+
 /* What recovery does with one hold of a dead thread: give it back and empty the hold, by a commit.
  * `dead` is the dead thread's sub-slot at offset `dead_offset`; `self` is the recovering thread.
  * May be killed anywhere and run again by somebody else. */

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CHUNK_THREADS 15u
+#define CHUNK_THREADS RMT_THREAD_CHUNK
 #define CHUNKS_MAX ((1u << RMT_THREAD_BITS) / CHUNK_THREADS)
 #define SPIN_START 10000u /* ns */
 
@@ -24,6 +24,7 @@ struct thread_chunk { /* payload of a block of kind RMT_KIND_THREADS */
     uint64_t spare[7];
     struct rmt_thread thread[CHUNK_THREADS];
 };
+_Static_assert(sizeof(struct thread_chunk) == RMT_THREAD_CHUNK_BYTES, "view_look.c reads it");
 
 _Thread_local struct rmt_self *rmt_self_now;
 static _Thread_local struct rmt_self self_storage;

@@ -44,6 +44,11 @@ int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino); /* 1 pid maps that
 /* Calls fn for each process that can be seen, until it returns non-zero, which is then the result.
  */
 int rmt_os_each_process(int (*fn)(pid_t pid, void *arg), void *arg);
+/* Opens, read-only, each memfd called `name` that process pid has: fn owns the descriptor.  Until
+ * fn returns non-zero, which is then the result.  -ENOENT: no such process; -EACCES. */
+int rmt_os_each_memfd(pid_t pid, const char *name, int (*fn)(int fd, void *arg), void *arg);
+char rmt_os_thread_state(pid_t pid, pid_t tid); /* the letter in /proc: R, S, T, ...; 0 unknown */
+int rmt_os_read_at(int fd, uint64_t offset, void *to, size_t length); /* all of it, or <0 */
 int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
 
 /* --- the machine */

@@ -5,11 +5,12 @@
  */
 #include "channel/pipe.h"
 #include "arena/kind.h"
+#include "arena/source.h"
 #include "base/fault.h"
 #include "channel/doorbell.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,24 +76,33 @@ static int end_check(uint64_t offset)
     return 0;
 }
 
-static void end_dump(uint64_t offset, int fd)
+static void end_describe(const struct rmt_source *source, const struct rmt_block *block,
+                         uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    struct rmt_pipe_end *payload = rmt_payload(offset);
-    uint64_t core = rmt_load64(&payload->core);
-    if (core == 0) {
-        dprintf(fd, "end of a pipe, unfinished\n");
+    (void)block;
+    (void)offset;
+    const struct rmt_pipe_end *end = payload;
+    struct rmt_pipe pipe;
+    if (size < sizeof *end)
         return;
-    }
-    dprintf(fd, "end %c of pipe %#llx", payload->side ? 'b' : 'a', (unsigned long long)core);
-    for (unsigned i = 0; i < core_at(core)->ways; i++) {
-        struct rmt_pipe_way *way = lane_of(core, i).way;
-        uint64_t tail = rmt_load64(&way->tail), head = rmt_load64(&way->head);
-        dprintf(fd, ", to %c: %llu bytes waiting%s%s", i ? 'b' : 'a',
-                (unsigned long long)((tail & RMT_PIPE_POSITION) - (head & RMT_PIPE_POSITION)),
-                tail & RMT_PIPE_CLOSED ? ", no sender" : "",
-                head & RMT_PIPE_CLOSED ? ", no receiver" : "");
-    }
-    dprintf(fd, "\n");
+    uint64_t core = rmt_load64_relaxed(&end->core);
+    unsigned side = (unsigned)end->side & 1;
+    struct rmt_block header;
+    if (core == 0 || rmt_source_block(source, core, &header) < 0 || header.kind != RMT_KIND_PART ||
+        rmt_source_read(source, core + RMT_BLOCK_HEADER, &pipe, sizeof pipe) < 0)
+        return;
+    facts->of = core;
+    if (side >= pipe.ways)
+        return; /* this end only sends */
+    const struct rmt_pipe_way *way = &pipe.way[side];
+    uint64_t tail = rmt_load64_relaxed(&way->tail);
+    uint64_t waiting =
+        (tail & RMT_PIPE_POSITION) - (rmt_load64_relaxed(&way->head) & RMT_PIPE_POSITION);
+    facts->depth = waiting > pipe.bytes ? 0 : waiting; /* words of different moments */
+    facts->limit = pipe.bytes;
+    facts->flags = (tail & RMT_PIPE_CLOSED) ? RAMET_VIEW_CLOSED : 0;
+    facts->at = core + RMT_BLOCK_HEADER + offsetof(struct rmt_pipe, way) + side * sizeof *way;
+    facts->length = sizeof *way;
 }
 
 __attribute__((constructor)) static void pipe_register(void)
@@ -103,7 +113,7 @@ __attribute__((constructor)) static void pipe_register(void)
         .clear = sizeof(struct rmt_pipe_end),
         .destroy = end_destroy,
         .check = end_check,
-        .dump = end_dump,
+        .describe = end_describe,
     };
     rmt_kind_register(&kind);
 }

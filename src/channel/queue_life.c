@@ -8,9 +8,9 @@
 #include "channel/bell.h"
 #include "channel/message.h"
 #include "channel/queue.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <stdio.h>
 
 /* ---- making */
 
@@ -249,14 +249,25 @@ static int queue_check(uint64_t queue)
     return rmt_ring_check(get_ring, rmt_load64(&q->put_ring), head, tail);
 }
 
-static void queue_dump(uint64_t queue, int fd)
+static void queue_describe(const struct rmt_source *source, const struct rmt_block *block,
+                           uint64_t offset, const void *payload, size_t size,
+                           struct rmt_facts *facts)
 {
-    const struct rmt_queue *q = rmt_payload(queue);
-    uint64_t head = rmt_load64(&q->head), tail = rmt_load64(&q->tail);
-    dprintf(fd, "queue %#llx: %llu items (put %llu, taken %llu, lost %llu)%s\n",
-            (unsigned long long)queue, (unsigned long long)(tail - head), (unsigned long long)tail,
-            (unsigned long long)head, (unsigned long long)rmt_load64(&q->lost),
-            rmt_load64(&q->state) != 0 ? ", shut down" : "");
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_queue *q = payload;
+    if (size < sizeof *q)
+        return;
+    /* Of a copy whose words may be of different moments: both only grow, and head <= tail. */
+    uint64_t head = rmt_load64_relaxed(&q->head), tail = rmt_load64_relaxed(&q->tail);
+    uint64_t state = rmt_load64_relaxed(&q->state);
+    facts->total = tail > head ? tail : head;
+    facts->done = head;
+    facts->depth = (state & RMT_QUEUE_DISCARD) != 0 ? 0 : facts->total - head;
+    facts->limit = q->max_items;
+    facts->lost = rmt_load64_relaxed(&q->lost);
+    facts->flags = state != 0 ? RAMET_VIEW_CLOSED : 0;
 }
 
 __attribute__((constructor)) static void queue_register(void)
@@ -267,7 +278,7 @@ __attribute__((constructor)) static void queue_register(void)
         .clear = sizeof(struct rmt_queue),
         .destroy = queue_destroy,
         .check = queue_check,
-        .dump = queue_dump,
+        .describe = queue_describe,
     };
     static const struct rmt_kind ring = {
         .id = RMT_KIND_RING,

@@ -4,6 +4,8 @@
  * Touches the words of job.h; each change is one commit under the pool's guard.
  */
 #include "pool/job.h"
+#include "arena/source.h"
+#include <ramet/view.h>
 
 #include <errno.h>
 #include <limits.h>
@@ -511,12 +513,72 @@ static int check_pool(uint64_t pool)
     return sound ? 0 : -ENOTRECOVERABLE;
 }
 
+/* ---- for the view */
+
+#define LIST_LIMIT 4096 /* a list that others change is not followed for ever */
+
+/* How many blocks of a list there are, and of those with a word at `state` how many are ACTIVE. */
+static uint64_t count_list(const struct rmt_source *source, uint64_t first, size_t link,
+                           uint64_t *ret_active)
+{
+    uint64_t n = 0;
+    for (uint64_t at = first; at != 0 && n < LIST_LIMIT; n++) {
+        uint64_t state = rmt_word_in(at, offsetof(struct rmt_record, state));
+        if (ret_active && rmt_source_word(source, state) == RMT_RECORD_ACTIVE)
+            ++*ret_active;
+        at = rmt_source_word(source, rmt_word_in(at, link));
+    }
+    return n;
+}
+
+static void describe_pool(const struct rmt_source *source, const struct rmt_block *block,
+                          uint64_t offset, const void *payload, size_t size,
+                          struct rmt_facts *facts)
+{
+    (void)block;
+    (void)offset;
+    const struct rmt_pool *p = payload;
+    if (size < sizeof *p)
+        return;
+    facts->depth =
+        count_list(source, rmt_load64_relaxed(&p->jobs), offsetof(struct rmt_job, next_job), NULL);
+    facts->total = count_list(source, rmt_load64_relaxed(&p->records),
+                              offsetof(struct rmt_record, link), &facts->done);
+    facts->limit = rmt_load64_relaxed(&p->size);
+    facts->lost = rmt_load64_relaxed(&p->departed);
+    facts->flags = rmt_load64_relaxed(&p->state) != RMT_POOL_OPEN ? RAMET_VIEW_CLOSED : 0;
+}
+
+static void describe_job(const struct rmt_source *source, const struct rmt_block *block,
+                         uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
+{
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_job *j = payload;
+    if (size < sizeof *j)
+        return;
+    uint64_t next = rmt_load64_relaxed(&j->next), finished = rmt_load64_relaxed(&j->finished);
+    uint64_t total = rmt_load64_relaxed(&j->total);
+    facts->depth = next > finished ? next - finished : 0;
+    facts->done = finished;
+    facts->total = total == RMT_OPEN ? rmt_load64_relaxed(&j->published) : total;
+    facts->of = j->pool;
+    if (total == RMT_OPEN)
+        facts->flags |= RAMET_VIEW_OPEN;
+    if (rmt_load64_relaxed(&j->flags) & RMT_JOB_CANCELLED)
+        facts->flags |= RAMET_VIEW_CANCELLED;
+}
+
 __attribute__((constructor)) static void register_kinds(void)
 {
-    static const struct rmt_kind pool = {
-        .id = RAMET_KIND_POOL, .name = "pool", .destroy = destroy_pool, .check = check_pool};
+    static const struct rmt_kind pool = {.id = RAMET_KIND_POOL,
+                                         .name = "pool",
+                                         .destroy = destroy_pool,
+                                         .check = check_pool,
+                                         .describe = describe_pool};
     static const struct rmt_kind job = {
-        .id = RAMET_KIND_JOB, .name = "job", .destroy = destroy_job};
+        .id = RAMET_KIND_JOB, .name = "job", .destroy = destroy_job, .describe = describe_job};
     rmt_kind_register(&pool);
     rmt_kind_register(&job);
 }

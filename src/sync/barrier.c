@@ -5,10 +5,9 @@
 #include "sync/barrier.h"
 #include "arena/kind.h"
 #include "sync/waiter.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #define STATE(at) ((at) + offsetof(struct rmt_barrier, state))
 #define COUNT(at) ((at) + offsetof(struct rmt_barrier, count))
@@ -379,19 +378,28 @@ uint32_t ramet_barrier_parties(const ramet_barrier *barrier)
 static int check(uint64_t offset)
 {
     const struct rmt_barrier *b = rmt_payload(offset);
-    return rmt_barrier_state(b) <= RMT_BARRIER_BROKEN && rmt_load64_relaxed(&b->count) <= b->parties
-               ? 0
-               : -ENOTRECOVERABLE;
+    uint64_t count = rmt_load64_relaxed(&b->count);
+    uint64_t at = offset + RMT_BLOCK_HEADER;
+    struct rmt_hold_sum inside = {.what = at | RMT_HOLD_WAITER,
+                                  .generation = rmt_generation_of(at)};
+    rmt_hold_sum(&inside);
+    bool sound =
+        rmt_barrier_state(b) <= RMT_BARRIER_BROKEN && count <= b->parties && count == inside.count;
+    return sound ? 0 : -ENOTRECOVERABLE;
 }
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    static const char *const names[] = {"filling", "acting", "draining", "resetting", "broken"};
-    const struct rmt_barrier *b = rmt_payload(offset);
-    enum rmt_barrier_state state = rmt_barrier_state(b);
-    dprintf(fd, "barrier %" PRIx64 ": %" PRIu64 " of %" PRIu64 ", %s\n", offset,
-            rmt_load64_relaxed(&b->count), b->parties,
-            state <= RMT_BARRIER_BROKEN ? names[state] : "damaged");
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_barrier *b = payload;
+    if (size < sizeof *b)
+        return;
+    facts->depth = rmt_load64_relaxed(&b->count);
+    facts->limit = b->parties;
+    facts->flags = rmt_barrier_state(b) == RMT_BARRIER_BROKEN ? RAMET_VIEW_BROKEN : 0;
 }
 
 static const struct rmt_kind kind = {
@@ -399,7 +407,7 @@ static const struct rmt_kind kind = {
     .name = "barrier",
     .clear = sizeof(struct rmt_barrier),
     .check = check,
-    .dump = dump,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)

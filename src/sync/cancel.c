@@ -6,10 +6,9 @@
  */
 #include "sync/cancel.h"
 #include "arena/kind.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 static int init(struct rmt_self *self, void *shared, uint64_t at, const void *arg)
 {
@@ -100,18 +99,25 @@ int ramet_cancel_fired(const ramet_cancel *cancel)
 
 /* ---- the kind */
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    const struct rmt_cancel *cancel = rmt_payload(offset);
-    dprintf(fd, "cancel %" PRIx64 ": %s\n", offset,
-            (rmt_load64_relaxed(&cancel->word) & RMT_CANCEL_FIRED) ? "fired" : "not fired");
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_cancel *cancel = payload;
+    if (size < sizeof *cancel)
+        return;
+    uint64_t word = rmt_load64_relaxed(&cancel->word);
+    facts->flags = (word & RMT_CANCEL_FIRED) ? RAMET_VIEW_SET : 0;
+    facts->done = word / RMT_CANCEL_GENERATION;
 }
 
 static const struct rmt_kind kind = {
     .id = RAMET_KIND_CANCEL,
     .name = "cancel",
     .clear = sizeof(struct rmt_cancel),
-    .dump = dump,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)

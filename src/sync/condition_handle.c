@@ -4,11 +4,10 @@
  */
 #include "arena/kind.h"
 #include "sync/condition.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <stdio.h>
 
 /* ---- the lock */
 
@@ -260,13 +259,18 @@ static int check(uint64_t offset)
     return length == waiting && rmt_load64_relaxed(&c->tail) == prev ? 0 : -ENOTRECOVERABLE;
 }
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    const struct rmt_condition *c = rmt_payload(offset);
-    dprintf(fd,
-            "condition %" PRIx64 ": %" PRIu64 " waiting, %" PRIu64 " notified, lock %" PRIx64 "\n",
-            offset, rmt_load64_relaxed(&c->waiting), rmt_load64_relaxed(&c->pending),
-            rmt_load64_relaxed(&c->lock));
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_condition *c = payload;
+    if (size < sizeof *c)
+        return;
+    facts->depth = rmt_load64_relaxed(&c->waiting);
+    facts->done = rmt_load64_relaxed(&c->pending);
+    facts->of = rmt_load64_relaxed(&c->lock);
 }
 
 static const struct rmt_kind kind = {
@@ -275,7 +279,7 @@ static const struct rmt_kind kind = {
     .clear = sizeof(struct rmt_condition),
     .destroy = destroy,
     .check = check,
-    .dump = dump,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)

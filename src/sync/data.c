@@ -6,9 +6,8 @@
 #include "arena/kind.h"
 #include "sync/object.h"
 #include <ramet/data.h>
+#include <ramet/view.h>
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 struct ramet_data {
@@ -61,12 +60,17 @@ size_t ramet_data_size(const ramet_data *data)
     return rmt_block_at(data->object.handle.offset)->size;
 }
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    dprintf(fd, "data %" PRIx64 ": %" PRIu64 " bytes\n", offset, rmt_block_at(offset)->size);
+    (void)source;
+    (void)offset;
+    (void)payload;
+    (void)size;
+    facts->limit = block->size;
 }
 
-static const struct rmt_kind kind = {.id = RAMET_KIND_DATA, .name = "data", .dump = dump};
+static const struct rmt_kind kind = {.id = RAMET_KIND_DATA, .name = "data", .describe = describe};
 
 __attribute__((constructor)) static void register_kind(void)
 {

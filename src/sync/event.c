@@ -6,10 +6,9 @@
  */
 #include "sync/event.h"
 #include "arena/kind.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 void rmt_event_set(struct rmt_self *self, struct rmt_event *event, uint64_t at)
 {
@@ -136,20 +135,25 @@ int ramet_event_wait(ramet_event *event, const ramet_wait *wait)
 
 /* ---- the kind */
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    const struct rmt_event *event = rmt_payload(offset);
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_event *event = payload;
+    if (size < sizeof *event)
+        return;
     uint64_t word = rmt_load64_relaxed(&event->word);
-    dprintf(fd, "event %" PRIx64 ": %s, generation %" PRIu64 "%s\n", offset,
-            (word & RMT_EVENT_SET) ? "set" : "not set", word / RMT_EVENT_GENERATION,
-            (word & RMT_EVENT_WAITERS) ? ", waiters" : "");
+    facts->flags = (word & RMT_EVENT_SET) ? RAMET_VIEW_SET : 0;
+    facts->done = word / RMT_EVENT_GENERATION;
 }
 
 static const struct rmt_kind kind = {
     .id = RAMET_KIND_EVENT,
     .name = "event",
     .clear = sizeof(struct rmt_event),
-    .dump = dump,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)

@@ -8,10 +8,9 @@
  */
 #include "sync/lock.h"
 #include "arena/kind.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 /* Takes a lock whose word, `seen`, names nobody or somebody dead. 1: taken; flags of `with` are
  * set. */
@@ -203,20 +202,50 @@ int ramet_lock_state(const ramet_lock *lock)
 
 /* ---- the kind */
 
-static void dump(uint64_t offset, int fd)
+void rmt_lock_describe(const struct rmt_lock *lock, struct rmt_facts *facts)
 {
-    const struct rmt_lock *lock = rmt_payload(offset);
     uint64_t word = rmt_load64_relaxed(&lock->word);
-    dprintf(fd, "lock %" PRIx64 ": owner slot %u thread %u epoch %u flags %u\n", offset,
-            rmt_word_slot(word), rmt_word_thread(word), rmt_word_epoch(word),
-            (unsigned)(word & RMT_FLAGS));
+    facts->owner = word & ~RMT_FLAGS;
+    facts->depth = facts->owner != 0;
+    facts->flags = (word & RMT_FLAG_DEAD) != 0 ? RAMET_VIEW_OWNER_DEAD : 0;
+}
+
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
+{
+    (void)source;
+    (void)block;
+    (void)offset;
+    if (size < sizeof(struct rmt_lock))
+        return;
+    rmt_lock_describe(payload, facts);
+    facts->limit = 1;
+}
+
+/* A word that can be somebody's, or nobody's. */
+int rmt_lock_check(const struct rmt_lock *lock)
+{
+    uint64_t word = rmt_load64_relaxed(&lock->word), owner = word & ~RMT_FLAGS;
+    if ((word & RMT_FLAGS & ~(RMT_FLAG_WAITERS | RMT_FLAG_DEAD)) != 0)
+        return -ENOTRECOVERABLE;
+    if (owner == 0)
+        return 0;
+    bool sound = rmt_word_slot(owner) != 0 && rmt_word_thread(owner) != 0 &&
+                 rmt_word_slot(owner) < rmt_load64_relaxed(&rmt_header()->members_high);
+    return sound ? 0 : -ENOTRECOVERABLE;
+}
+
+static int check(uint64_t offset)
+{
+    return rmt_lock_check(rmt_payload(offset));
 }
 
 static const struct rmt_kind kind = {
     .id = RAMET_KIND_LOCK,
     .name = "lock",
     .clear = sizeof(struct rmt_lock),
-    .dump = dump,
+    .check = check,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)

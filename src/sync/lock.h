@@ -35,6 +35,10 @@ static inline struct rmt_lock *rmt_lock_of(const ramet_lock *lock)
     return lock->object.shared;
 }
 
+struct rmt_facts;
+void rmt_lock_describe(const struct rmt_lock *lock, struct rmt_facts *facts); /* of a copy */
+int rmt_lock_check(const struct rmt_lock *lock);
+
 int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at,
                           const ramet_wait *wait);
 int rmt_lock_release_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at);

@@ -4,10 +4,9 @@
  */
 #include "sync/rlock.h"
 #include "arena/kind.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #define COUNT_MAX INT32_MAX
 
@@ -161,20 +160,34 @@ int ramet_rlock_count(const ramet_rlock *rlock)
 
 /* ---- the kind */
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
+{
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_rlock *rlock = payload;
+    if (size < sizeof *rlock)
+        return;
+    rmt_lock_describe(&rlock->lock, facts);
+    if (facts->owner != 0)
+        facts->depth = rmt_load64_relaxed(&rlock->count);
+}
+
+static int check(uint64_t offset)
 {
     const struct rmt_rlock *rlock = rmt_payload(offset);
-    uint64_t word = rmt_load64_relaxed(&rlock->lock.word);
-    dprintf(fd, "rlock %" PRIx64 ": owner slot %u thread %u epoch %u flags %u, %" PRIu64 " times\n",
-            offset, rmt_word_slot(word), rmt_word_thread(word), rmt_word_epoch(word),
-            (unsigned)(word & RMT_FLAGS), rmt_load64_relaxed(&rlock->count));
+    if (rmt_load64_relaxed(&rlock->count) > INT32_MAX)
+        return -ENOTRECOVERABLE;
+    return rmt_lock_check(&rlock->lock);
 }
 
 static const struct rmt_kind kind = {
     .id = RAMET_KIND_RLOCK,
     .name = "rlock",
     .clear = sizeof(struct rmt_rlock),
-    .dump = dump,
+    .check = check,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)

@@ -16,10 +16,9 @@
 #include "arena/wait.h"
 #include "base/seeded.h"
 #include "sync/waiter.h"
+#include <ramet/view.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #define VALUE(at) ((at) + offsetof(struct rmt_semaphore, value))
 #define WAITING(at) ((at) + offsetof(struct rmt_semaphore, waiting))
@@ -414,17 +413,31 @@ uint32_t ramet_semaphore_max(const ramet_semaphore *semaphore)
 static int check(uint64_t offset)
 {
     const struct rmt_semaphore *s = rmt_payload(offset);
-    return rmt_load64_relaxed(&s->value) > s->max ? -ENOTRECOVERABLE : 0;
+    uint64_t at = offset + RMT_BLOCK_HEADER;
+    uint32_t generation = rmt_generation_of(at);
+    struct rmt_hold_sum permits = {
+        .what = at | RMT_HOLD_PERMIT, .generation = generation, .shift = 32};
+    struct rmt_hold_sum waiters = {.what = at | RMT_HOLD_WAITER, .generation = generation};
+    rmt_hold_sum(&permits);
+    rmt_hold_sum(&waiters);
+    bool sound = rmt_load64_relaxed(&s->value) <= s->max &&
+                 rmt_load64_relaxed(&s->owned) == permits.low &&
+                 rmt_load64_relaxed(&s->waiting) == waiters.count;
+    return sound ? 0 : -ENOTRECOVERABLE;
 }
 
-static void dump(uint64_t offset, int fd)
+static void describe(const struct rmt_source *source, const struct rmt_block *block,
+                     uint64_t offset, const void *payload, size_t size, struct rmt_facts *facts)
 {
-    const struct rmt_semaphore *s = rmt_payload(offset);
-    dprintf(fd,
-            "semaphore %" PRIx64 ": value %" PRIu64 " of %" PRIu64 ", %" PRIu64 " waiting, %" PRIu64
-            " owned\n",
-            offset, rmt_load64_relaxed(&s->value), s->max, rmt_load64_relaxed(&s->waiting),
-            rmt_load64_relaxed(&s->owned));
+    (void)source;
+    (void)block;
+    (void)offset;
+    const struct rmt_semaphore *s = payload;
+    if (size < sizeof *s)
+        return;
+    facts->depth = rmt_load64_relaxed(&s->value);
+    facts->limit = s->max;
+    facts->done = rmt_load64_relaxed(&s->owned);
 }
 
 static const struct rmt_kind kind = {
@@ -432,7 +445,7 @@ static const struct rmt_kind kind = {
     .name = "semaphore",
     .clear = sizeof(struct rmt_semaphore),
     .check = check,
-    .dump = dump,
+    .describe = describe,
 };
 
 __attribute__((constructor)) static void register_kind(void)
