@@ -170,10 +170,15 @@ int rmt_queue_shutdown(struct rmt_self *self, const struct ramet_queue *queue, b
     if (immediate)
         state |= RMT_QUEUE_DISCARD;
     rmt_store64(&self->thread->wakes, RMT_QUEUE_WORD(queue->offset, get_bell));
+    uint64_t owed = rmt_load64_relaxed(&self->thread->wakes_too); /* by a notification */
+    if (owed == 0)
+        rmt_store64(&self->thread->wakes_too, RMT_QUEUE_WORD(queue->offset, put_bell));
     rmt_store64(&q->state, state);
     rmt_guard_unlock(self, &q->put);
     rmt_bell_ring(&q->get_bell, INT_MAX);
     rmt_bell_ring(&q->put_bell, INT_MAX);
+    if (owed == 0)
+        rmt_store64_relaxed(&self->thread->wakes_too, 0);
     return immediate ? rmt_queue_drain(self, queue->offset) : 0;
 }
 

@@ -11,11 +11,14 @@
 #include "kill.h"
 
 #include <ramet/arena.h>
+#include <ramet/barrier.h>
+#include <ramet/condition.h>
 #include <ramet/event.h>
 #include <ramet/lock.h>
 #include <ramet/pipe.h>
 #include <ramet/queue.h>
 #include <ramet/semaphore.h>
+#include <sys/prctl.h>
 
 struct wake_case {
     const char *name;
@@ -71,7 +74,7 @@ static pid_t start_sleeper(const struct wake_case *c)
     CHECK(pid >= 0);
     if (pid == 0) {
         struct rmt_self *self;
-        watchdog();
+        CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* stopped, it would outlive a failure */
         OK(rmt_self(&self));
         self->spin = 0;
         c->sleep();
@@ -201,6 +204,15 @@ static void queue_get_shut(void)
     int r;
     do {
         r = ramet_queue_get(queue, NULL, &item);
+    } while (r == -EINTR);
+    CHECK(r == -ESHUTDOWN);
+}
+
+static void queue_put_shut(void)
+{
+    int r;
+    do {
+        r = ramet_queue_put(queue, "item", 4, NULL);
     } while (r == -EINTR);
     CHECK(r == -ESHUTDOWN);
 }
@@ -354,6 +366,81 @@ static void event_finish(void)
     ramet_event_close(event);
 }
 
+/* ---- condition: the one notified is out of the list */
+
+static ramet_condition *condition;
+
+static void condition_setup(void)
+{
+    OK(ramet_condition_create(NULL, &condition));
+}
+
+static void condition_acquire(void)
+{
+    int r;
+    do {
+        r = ramet_condition_acquire(condition, NULL);
+    } while (r == -EINTR);
+    CHECK(r == 0 || r == -EOWNERDEAD);
+}
+
+static void condition_sleep(void)
+{
+    int r;
+    condition_acquire();
+    do {
+        r = ramet_condition_wait(condition, NULL);
+    } while (r == -EINTR);
+    CHECK(r == 0 || r == -EOWNERDEAD);
+    OK(ramet_condition_release(condition));
+}
+
+static void condition_notify(void)
+{
+    condition_acquire();
+    OK(ramet_condition_notify(condition, 1));
+    OK(ramet_condition_release(condition));
+}
+
+static bool condition_is_notified(void)
+{
+    return ramet_condition_waiters(condition) == 0;
+}
+
+static void condition_finish(void)
+{
+    ramet_condition_close(condition);
+}
+
+/* ---- barrier: the waker comes last, or dies in it, which breaks it */
+
+static ramet_barrier *barrier;
+
+static void barrier_setup(void)
+{
+    ramet_barrier_options options = {.size = sizeof options, .parties = 2};
+    OK(ramet_barrier_create(&options, &barrier));
+}
+
+static void barrier_wait(void)
+{
+    int r;
+    do {
+        r = ramet_barrier_wait(barrier, NULL, NULL, NULL, NULL);
+    } while (r == -EINTR);
+    CHECK(r >= 0 || r == -ECANCELED);
+}
+
+static bool barrier_is_open(void)
+{
+    return ramet_barrier_broken(barrier) || ramet_barrier_waiting(barrier) == 0;
+}
+
+static void barrier_finish(void)
+{
+    ramet_barrier_close(barrier);
+}
+
 int main(void)
 {
     OK(ramet_join());
@@ -363,6 +450,8 @@ int main(void)
     run(&(struct wake_case){"wake: queue, shut", queue_setup, queue_get_shut, queue_shut,
                             queue_is_shut, queue_close});
     max_items = 2;
+    run(&(struct wake_case){"wake: full queue, shut", queue_setup, queue_put_shut, queue_shut,
+                            queue_is_shut, queue_close});
     run(&(struct wake_case){"wake: queue, put", queue_setup, queue_put, queue_get, queue_not_full,
                             queue_close});
     run(&(struct wake_case){"wake: pipe", pipe_setup, pipe_recv, pipe_send, pipe_not_empty,
@@ -373,5 +462,9 @@ int main(void)
                             semaphore_is_up, semaphore_finish});
     run(&(struct wake_case){"wake: event", event_setup, event_sleep, event_set, event_is_set,
                             event_finish});
+    run(&(struct wake_case){"wake: condition", condition_setup, condition_sleep, condition_notify,
+                            condition_is_notified, condition_finish});
+    run(&(struct wake_case){"wake: barrier", barrier_setup, barrier_wait, barrier_wait,
+                            barrier_is_open, barrier_finish});
     return 0;
 }
