@@ -8,6 +8,7 @@
 #include "storm.h"
 #include "sync/semaphore.h"
 
+#include <poll.h>
 #include <ramet/arena.h>
 
 enum { BATCH = 8 }; /* items that one may have taken and not noted: ramet_queue_get_many */
@@ -104,6 +105,12 @@ static void settle_queue(enum storm_channel channel, const struct storm_toll *to
 static void settle_pipe(enum storm_channel channel, const struct storm_toll *toll)
 {
     struct count c;
+    ramet_end *in = storm_objects.in[channel - STORM_QUEUES];
+    size_t size;
+    if (channel == STORM_POLLED) { /* whoever waits in poll(2) sleeps past no message */
+        struct pollfd p = {.fd = ramet_end_socket(in), .events = POLLIN};
+        CHECK(poll(&p, 1, 0) == 1 || ramet_end_next(in, &size) == -EAGAIN);
+    }
     while (storm_get(&storm_shared->slot[0], channel, &now))
         ;
     count_items(channel, &c);
