@@ -157,6 +157,10 @@ static int wait_until(const ChildObject *child, int64_t deadline)
     struct pollfd ready = {.fd = child->sentinel, .events = POLLIN};
     int r;
 
+    if (child->sentinel < 0) { /* closed; poll would sleep on it for ever */
+        rmt_py_error(-EBADF, "wait for a process");
+        return -1;
+    }
     do {
         struct timespec left = {0, 0}, *limit = &left;
         if (deadline == RAMET_FOREVER) {
@@ -188,6 +192,8 @@ static int status_of(ChildObject *child, uint32_t *ret_code)
     siginfo_t info = {0};
     uint32_t code;
 
+    if (child->sentinel < 0)
+        return -EBADF;
     if (waitid(BY_PIDFD, (id_t)child->sentinel, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
         if (info.si_pid == 0)
             return 0;

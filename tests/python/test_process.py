@@ -398,6 +398,20 @@ def test_handle_lives_until_the_child_has_it(context):
     assert (process.exitcode, lock.exitcode) == (0, 0)
 
 
+def test_a_child_whose_sentinel_was_closed_is_an_error_and_no_hang():
+    process = mp.get_context("fork").Process(target=time.sleep, args=(600,))
+    process.start()
+    popen = process._popen
+    popen.close()
+    for ask in (popen.wait, popen.poll):
+        with pytest.raises(OSError):
+            ask()
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitpid(process.pid, 0)
+    popen.returncode = -signal.SIGKILL
+    process.join()
+
+
 INPUT = """\
 import sys
 import ramet as mp
