@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import io
 import itertools
-import multiprocessing.popen_fork as _popen
 import multiprocessing.process as _process
 import os
 import sys
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 # From 3.13 on a forked child runs its own atexit functions; before, none.
-_CHILDREN_RUN_ATEXIT = hasattr(_popen, "atexit")
+_CHILDREN_RUN_ATEXIT = sys.version_info >= (3, 13)
 
 
 def exit_code(error: SystemExit) -> int:
