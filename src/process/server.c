@@ -32,8 +32,7 @@ static void close_all(const int *fds, int count)
         close(fds[i]);
 }
 
-/* 1 a request, 0 the end, <0. On success the descriptors are the caller's. */
-static int receive(int socket, struct rmt_server_request *ret_request, int fds[RMT_SERVER_FDS])
+int rmt_server_receive(int socket, struct rmt_server_request *ret_request, int fds[RMT_SERVER_FDS])
 {
     union {
         char space[CMSG_SPACE(sizeof(int) * RMT_SERVER_FDS)];
@@ -43,7 +42,8 @@ static int receive(int socket, struct rmt_server_request *ret_request, int fds[R
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control};
+                             /* not CMSG_SPACE, in which one descriptor more has room */
+                             .msg_controllen = CMSG_LEN(sizeof(int) * RMT_SERVER_FDS)};
     ssize_t n;
     do {
         n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
@@ -52,7 +52,8 @@ static int receive(int socket, struct rmt_server_request *ret_request, int fds[R
         return n < 0 ? -errno : 0;
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     int count = 0;
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+    if (c && c->cmsg_len <= CMSG_LEN(sizeof(int) * RMT_SERVER_FDS) && c->cmsg_level == SOL_SOCKET &&
+        c->cmsg_type == SCM_RIGHTS) {
         count = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)count);
     }
@@ -165,7 +166,7 @@ _Noreturn void rmt_server_run(int socket)
         if (p[0].revents) {
             struct rmt_server_request request;
             int fds[RMT_SERVER_FDS];
-            int r = receive(socket, &request, fds);
+            int r = rmt_server_receive(socket, &request, fds);
             if (r == 1)
                 serve(&request, fds, socket, signals);
             else if (r != -EPROTO)

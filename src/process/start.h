@@ -34,6 +34,10 @@ int rmt_exec_self(const char *flag, int arena_fd, const char *last, int keep, pi
 struct rmt_server_request {
     ramet_ref request;
 };
+/* 1 a request, 0 the end, -EPROTO what is none, <0.  Of a request the descriptors are the caller's,
+ * of what is none they are closed. */
+int rmt_server_receive(int socket, struct rmt_server_request *ret_request, int fds[RMT_SERVER_FDS]);
+
 /* What comes back on the status pipe: first the pid (or minus errno), later how it ended. */
 struct rmt_server_reply {
     int32_t pid;

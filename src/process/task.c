@@ -188,7 +188,7 @@ static void restore(const struct rmt_request *request, const char *environment)
     }
 }
 
-static bool request_sound(const struct rmt_request *r, size_t size)
+bool rmt_request_sound(const struct rmt_request *r, size_t size)
 {
     if (size < sizeof *r || r->size != sizeof *r)
         return false;
@@ -212,7 +212,7 @@ int rmt_request_run(const ramet_ref *ref, bool by_server)
     if (r < 0)
         return RMT_EXIT_LOST;
     const struct rmt_request *request = (const struct rmt_request *)(const void *)data;
-    if (!request_sound(request, size))
+    if (!rmt_request_sound(request, size))
         return RMT_EXIT_LOST;
     const char *name = (const char *)(request + 1);
     const char *arg = name + request->name_size;

@@ -36,6 +36,10 @@ const ramet_task *rmt_task_find(const char *name);
 int rmt_request_make(struct rmt_self *self, const ramet_process_options *options,
                      struct rmt_handle *ret_handle);
 
+/* Whether the `size` bytes of a message, at least a struct rmt_request of which are readable, are a
+ * request as rmt_request_make makes it. */
+bool rmt_request_sound(const struct rmt_request *request, size_t size);
+
 /* In the child: opens the request, follows the parent if it is a daemon, runs the task.  Returns
  * the exit code; RMT_EXIT_LOST if the request is gone, because the parent is. */
 #define RMT_EXIT_LOST 120
