@@ -19,8 +19,9 @@ extern "C" {
 #endif
 
 /* Joins this process's arena, and creates one if it has none.  Any thread, any number of times.
- * -ENOMEM, -EMFILE, ... ; -EUSERS: there are 16383 members; -ECHILD: this process was made by a raw
- * clone, or its parent died while it forked; -ENOTRECOVERABLE if the arena was found damaged. */
+ * -ENOMEM, -EMFILE, -ENFILE, -EAGAIN (no key for thread-specific data is left), ... ; -EUSERS:
+ * there are 16383 members; -ECHILD: this process was made by a raw clone, or its parent died while
+ * it forked; -ENOTRECOVERABLE if the arena was found damaged. */
 RAMET_API int ramet_join(void);
 
 /* Joins the arena behind `fd` (which stays the caller's and may be closed afterwards).

@@ -28,7 +28,7 @@ typedef struct ramet_barrier_options {
     uint32_t parties; /* how many pass together, at least 1 */
 } ramet_barrier_options;
 
-/* -EINVAL (no parties), -ENOMEM, errors of ramet_join(). */
+/* -EINVAL (no parties), -ENOMEM, -ENOSPC, errors of ramet_join(): as ramet_lock_create(). */
 RAMET_API int ramet_barrier_create(const ramet_barrier_options *options,
                                    ramet_barrier **ret_barrier);
 

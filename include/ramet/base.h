@@ -61,9 +61,9 @@ enum ramet_kind {
 
 /* How long, and how, a call may block.  NULL in its place: for ever.
  * A call returns -ETIMEDOUT when `deadline` has passed (a deadline of 0 means: try, never sleep)
- * and -EINTR when a signal handler ran during the sleep; the caller handles its signals and calls
- * again with the same deadline.  It returns -ECANCELED when the cancel object that its thread uses
- * is fired (ramet/cancel.h). */
+ * (-EINVAL if `size` is not that of the structure) and -EINTR when a signal handler ran during the
+ * sleep; the caller handles its signals and calls again with the same deadline.  It returns
+ * -ECANCELED when the cancel object that its thread uses is fired (ramet/cancel.h). */
 typedef struct ramet_wait {
     size_t size;      /* sizeof(ramet_wait) */
     int64_t deadline; /* CLOCK_MONOTONIC, ns; RAMET_FOREVER; 0: do not wait */

@@ -26,10 +26,12 @@ typedef struct ramet_cancel_options {
     size_t size; /* sizeof(ramet_cancel_options) */
 } ramet_cancel_options;
 
-/* Makes one that is not fired; options may be NULL.  -EINVAL, -ENOMEM. */
+/* Makes one that is not fired; options may be NULL.  -EINVAL, -ENOMEM, -ENOSPC, errors of
+ * ramet_join(): as ramet_lock_create(). */
 RAMET_API int ramet_cancel_create(const ramet_cancel_options *options, ramet_cancel **ret_cancel);
 
-/* -ESTALE, -EINVAL (not a cancel object), -ENOMEM. */
+/* -ESTALE, -EINVAL (not a cancel object), -ENOMEM; -ENOTRECOVERABLE: the arena was found damaged.
+ */
 RAMET_API int ramet_cancel_open(const ramet_ref *ref, ramet_cancel **ret_cancel);
 RAMET_API ramet_ref ramet_cancel_ref(const ramet_cancel *cancel);
 

@@ -30,7 +30,8 @@ typedef struct ramet_condition_options {
     ramet_rlock *rlock; /* ... or that, the other NULL */
 } ramet_condition_options;
 
-/* `options` NULL: with a recursive lock of its own.  -EINVAL (both or no lock), -ENOMEM, ... */
+/* `options` NULL: with a recursive lock of its own.  -EINVAL (both or no lock), -ENOMEM,
+ * -ENOSPC, errors of ramet_join(): as ramet_lock_create(). */
 RAMET_API int ramet_condition_create(const ramet_condition_options *options,
                                      ramet_condition **ret_condition);
 
@@ -39,16 +40,17 @@ RAMET_API int ramet_condition_open(const ramet_ref *ref, ramet_condition **ret_c
 RAMET_API ramet_ref ramet_condition_ref(const ramet_condition *condition);
 RAMET_API void ramet_condition_close(ramet_condition *condition);
 
-/* Its lock: as ramet_lock_acquire() and so on, or as those of ramet/rlock.h. */
+/* Its lock: as ramet_lock_acquire() and so on, or as those of ramet/rlock.h (-EOVERFLOW). */
 RAMET_API int ramet_condition_acquire(ramet_condition *condition, const ramet_wait *wait);
 RAMET_API int ramet_condition_release(ramet_condition *condition);
 
 /* Gives the lock back (a recursive one entirely), waits to be notified, and takes it again, also
  * when the wait failed: the time-out does not hold for that. 0: notified; -ETIMEDOUT: not notified
  * until then; -EINTR: not notified, look at what you wait for and call again; -EOWNERDEAD: the lock
- * was taken from an owner who died with it, whether notified or not.  In all these cases the caller
- * holds the lock.  -EPERM: the caller does not hold it; -EDEADLK: this thread waits in a condition
- * already, and a signal handler called this; -ENOTRECOVERABLE. */
+ * was taken from an owner who died with it, whether notified or not; -ECANCELED: not notified
+ * (ramet/cancel.h).  In all these cases the caller holds the lock.  -EPERM: the caller does not
+ * hold it; -EDEADLK: this thread waits in a condition already, and a signal handler called this;
+ * -ENOSPC: this thread holds too much (these three give nothing back); -ENOTRECOVERABLE. */
 RAMET_API int ramet_condition_wait(ramet_condition *condition, const ramet_wait *wait);
 
 /* Wakes `count` of those who wait; UINT64_MAX: all.  -EPERM: the caller does not hold the lock. */

@@ -21,7 +21,8 @@ extern "C" {
 
 typedef struct ramet_data ramet_data;
 
-/* `size` bytes, zeroed, aligned to 64.  -ENOMEM, errors of ramet_join(). */
+/* `size` bytes, zeroed, aligned to 64.  -ENOMEM, -ENOSPC, -ENOTRECOVERABLE, errors of ramet_join():
+ * as ramet_lock_create(). */
 RAMET_API int ramet_data_create(size_t size, ramet_data **ret_data);
 
 /* -ESTALE, -EINVAL, -ENOMEM: as ramet_lock_open(). */

@@ -25,8 +25,8 @@ typedef struct ramet_event_options {
     size_t size; /* sizeof(ramet_event_options) */
 } ramet_event_options;
 
-/* Makes an event that is not set.  `options` may be NULL.  -EINVAL, -ENOMEM, errors of
- * ramet_join(). */
+/* Makes an event that is not set.  `options` may be NULL.  -EINVAL, -ENOMEM, -ENOSPC,
+ * errors of ramet_join(): as ramet_lock_create(). */
 RAMET_API int ramet_event_create(const ramet_event_options *options, ramet_event **ret_event);
 
 /* -ESTALE, -EINVAL, -ENOMEM: as ramet_lock_open(). */
@@ -43,8 +43,8 @@ RAMET_API int ramet_event_clear(ramet_event *event);
 /* 1: set; 0: not. */
 RAMET_API int ramet_event_is_set(const ramet_event *event);
 
-/* Waits until it is set.  0; -ETIMEDOUT; -EINTR (what was set during an interrupted wait is not
- * remembered for the next); -ENOTRECOVERABLE. */
+/* Waits until it is set.  0; -ETIMEDOUT; -ECANCELED (ramet/cancel.h); -EINTR (what was set during
+ * an interrupted wait is not remembered for the next); -ENOTRECOVERABLE. */
 RAMET_API int ramet_event_wait(ramet_event *event, const ramet_wait *wait);
 
 #ifdef __cplusplus

@@ -34,7 +34,8 @@ enum ramet_lock_state {
     RAMET_LOCK_OTHER = 3,      /* another process does, dead or alive */
 };
 
-/* Makes a lock that is free.  `options` may be NULL.  -EINVAL, -ENOMEM, errors of ramet_join(). */
+/* Makes a lock that is free.  `options` may be NULL.  -EINVAL, -ENOMEM, -ENOSPC: this thread holds
+ * too much (about 20 things, such as items that it has not released), errors of ramet_join(). */
 RAMET_API int ramet_lock_create(const ramet_lock_options *options, ramet_lock **ret_lock);
 
 /* Another handle of the lock that `ref` names.  -ESTALE: it is gone, or belongs to another arena;
@@ -48,7 +49,8 @@ RAMET_API ramet_ref ramet_lock_ref(const ramet_lock *lock);
 RAMET_API void ramet_lock_close(ramet_lock *lock);
 
 /* Takes the lock.  0; -EOWNERDEAD: taken too, from an owner who died with it; -ETIMEDOUT; -EINTR;
- * -ENOTRECOVERABLE: the arena was found damaged. */
+ * -ECANCELED (ramet/cancel.h); -EINVAL (the wait); -ENOTRECOVERABLE: the arena was found damaged.
+ */
 RAMET_API int ramet_lock_acquire(ramet_lock *lock, const ramet_wait *wait);
 
 /* Gives it back, and wakes one of those who wait.  -EPERM: nobody holds it. */

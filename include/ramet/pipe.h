@@ -22,6 +22,11 @@
  * The handles of a dead process are closed when its death is known: at once when its parent waited
  * for it and said so (ramet_reap; ramet_process_join does), after a quarter of a second at most to
  * those that wait for it. A stopped process is not dead.
+ *
+ * Errors, of all calls that take part in the arena: -ENOMEM; -ENOSPC: the thread holds too much
+ * (about 20 things, such as items of a queue that it has not released); -ENOTRECOVERABLE: the arena
+ * was found damaged.  Of those that wait also -EINVAL for a wait of an unknown size, and -ECANCELED
+ * (ramet/cancel.h).
  */
 #ifndef RAMET_PIPE_H
 #define RAMET_PIPE_H

@@ -25,6 +25,11 @@
  * Fork: a forked child has no part in its parent's pools: its inherited handles answer -ECHILD.
  * If a worker dies: the item that it was working on fails, and nothing else; see
  * ramet_job_failures. If the process that made the pool dies: the workers end.
+ *
+ * Errors, of all calls that take part in the arena: -ENOMEM; -ENOSPC: the thread holds too much
+ * (about 20 things, such as items of a queue that it has not released); -ENOTRECOVERABLE: the arena
+ * was found damaged.  Of those that wait also -EINVAL for a wait of an unknown size.  Workers are
+ * started by ramet_pool_create and by those who wait: errors of ramet_process_start.
  */
 #ifndef RAMET_POOL_H
 #define RAMET_POOL_H
@@ -55,7 +60,7 @@ RAMET_API int ramet_pool_worker(const void *arg, size_t size);
 
 typedef struct ramet_pool_options {
     size_t size;      /* sizeof(ramet_pool_options) */
-    unsigned workers; /* 0: as many as this process may use processors */
+    unsigned workers; /* 0: as many as this process may use processors.  At most 4096 */
     enum ramet_start_method method;
 } ramet_pool_options;
 
@@ -70,21 +75,22 @@ typedef struct ramet_pool ramet_pool;
 typedef struct ramet_job ramet_job;
 
 /* Makes a pool and starts its workers.  -EINVAL (a method that does not exist, RAMET_POOL_WORKER is
- * not in the table), -ENOMEM, -EAGAIN, ... */
+ * not in the table, too many workers), -ENOMEM, -EAGAIN, -EMFILE, ... */
 RAMET_API int ramet_pool_create(const ramet_pool_options *options, ramet_pool **ret_pool);
 
 /* Submits `count` items of `in_size` bytes each, which are copied; results of `out_size` bytes each
  * are put into `out` by the threads that wait for the job, in the order of the items.  What failed
  * leaves its place in `out` as it was.  Sizes may be 0.  Returns at once.  options may be NULL.
- * -EINVAL (unknown task), -ESHUTDOWN (the pool was closed), -EPIPE (see ramet_job_wait), -ECHILD,
- * -ENOMEM. */
+ * -EINVAL (unknown task, more than INT32_MAX items), -ESHUTDOWN (the pool was closed), -EPIPE (see
+ * ramet_job_wait), -ECHILD, -ENOMEM. */
 RAMET_API int ramet_pool_map(ramet_pool *pool, const char *task, const void *in, size_t in_size,
                              size_t count, void *out, size_t out_size,
                              const ramet_map_options *options, ramet_job **ret_job);
 
 /* Waits until every item has its result or has failed: the number of those that failed.
  * -ETIMEDOUT, -EINTR; -ECANCELED: the pool was terminated, or the job was cancelled; -EPIPE:
- * workers cannot be started (as many in a row as the pool has ended before they took any work). */
+ * workers cannot be started: as many in a row as the pool has, but at least 2, ended with a failure
+ * before they took any work (at least 64 where that was SIGKILL or SIGTERM). */
 RAMET_API int ramet_job_wait(ramet_job *job, const ramet_wait *wait);
 
 typedef struct ramet_failure {

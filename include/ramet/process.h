@@ -54,14 +54,15 @@ typedef struct ramet_process ramet_process;
 
 /* -EINVAL (unknown task or method: nothing was started), -ESTALE (one of `refs` is gone), -EBADF
  * (forkserver, and one of the descriptors 0 to 2 is closed), -ENOSPC (this thread holds too much),
- * -EAGAIN, -ENOMEM, -EMFILE, ... */
+ * -EAGAIN, -ENOMEM, -EMFILE, -ENFILE, -ENOTRECOVERABLE (the arena was found damaged), errors of
+ * ramet_join(). */
 RAMET_API int ramet_process_start(const ramet_process_options *options,
                                   ramet_process **ret_process);
 
 /* Waits for its end.  ret_code: the exit code, or minus the number of the signal that killed it;
  * 120: the child did not find its request, because its parent was gone; 255: nobody knows, because
  * the fork server died or somebody else waited for it.  The status is remembered: any number of
- * calls.  -ETIMEDOUT, -EINTR, -ECHILD. */
+ * calls.  -ETIMEDOUT, -EINTR, -ECANCELED (ramet/cancel.h), -ECHILD. */
 RAMET_API int ramet_process_join(ramet_process *process, const ramet_wait *wait, int *ret_code);
 
 RAMET_API pid_t ramet_process_pid(const ramet_process *process);

@@ -19,9 +19,11 @@
  * up. An item that a getter had got and not released is counted in ramet_queue_lost() and goes to
  * nobody else, since its contents may be what killed him.  Every other item is still in the queue.
  *
- * Errors, of all calls that take part in the arena: -ENOMEM, and -ENOTRECOVERABLE if the arena was
- * found damaged.  Those that wait: -ETIMEDOUT, also when the deadline is 0 and the call would have
- * to wait, and -EINTR (see ramet_wait).
+ * Errors, of all calls that take part in the arena: -ENOMEM; -ENOTRECOVERABLE if the arena was
+ * found damaged; of those that take memory or items -ENOSPC if the thread holds too much (about 20
+ * things, such as items that it has not released).  Those that wait: -ETIMEDOUT, also when the
+ * deadline is 0 and the call would have to wait, -EINTR (see ramet_wait), -ECANCELED
+ * (ramet/cancel.h).
  */
 #ifndef RAMET_QUEUE_H
 #define RAMET_QUEUE_H
@@ -40,7 +42,7 @@ typedef struct ramet_queue_options {
 } ramet_queue_options;
 
 /* Makes a queue and a handle of it.  `options` NULL: no bound. -EINVAL for options of an unknown
- * size. */
+ * size, and for a max_items above INT64_MAX. */
 RAMET_API int ramet_queue_create(const ramet_queue_options *options, ramet_queue **ret_queue);
 
 /* A handle of the queue that `ref` names. -ESTALE if it is gone, -EINVAL if it is no queue. */
@@ -96,7 +98,8 @@ RAMET_API int ramet_queue_get(ramet_queue *queue, const ramet_wait *wait, ramet_
 RAMET_API ptrdiff_t ramet_queue_get_many(ramet_queue *queue, const ramet_wait *wait,
                                          ramet_item *ret_items, size_t max);
 
-/* The caller has understood the message (or copied it): from now on it is not lost if he dies. */
+/* The caller has understood the message (or copied it): from now on it is not lost if he dies.  It
+ * is for the thread that got it: called by another, also in a forked child, it does nothing. */
 RAMET_API void ramet_item_release(ramet_item *item);
 
 /* ---- state */

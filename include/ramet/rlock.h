@@ -22,7 +22,8 @@ typedef struct ramet_rlock_options {
     size_t size; /* sizeof(ramet_rlock_options) */
 } ramet_rlock_options;
 
-/* Makes a lock that is free.  `options` may be NULL.  -EINVAL, -ENOMEM, errors of ramet_join(). */
+/* Makes a lock that is free.  `options` may be NULL.  -EINVAL, -ENOMEM, -ENOSPC, errors of
+ * ramet_join(): as ramet_lock_create(). */
 RAMET_API int ramet_rlock_create(const ramet_rlock_options *options, ramet_rlock **ret_rlock);
 
 /* -ESTALE, -EINVAL, -ENOMEM: as ramet_lock_open(). */
@@ -31,7 +32,8 @@ RAMET_API ramet_ref ramet_rlock_ref(const ramet_rlock *rlock);
 RAMET_API void ramet_rlock_close(ramet_rlock *rlock);
 
 /* Takes it, or takes it once more.  0; -EOWNERDEAD: taken, from an owner who died with it;
- * -ETIMEDOUT; -EINTR; -EOVERFLOW: taken INT32_MAX times already; -ENOTRECOVERABLE. */
+ * -ETIMEDOUT; -EINTR; -ECANCELED (ramet/cancel.h); -EOVERFLOW: taken INT32_MAX times already;
+ * -ENOTRECOVERABLE. */
 RAMET_API int ramet_rlock_acquire(ramet_rlock *rlock, const ramet_wait *wait);
 
 /* Gives it back once.  -EPERM: the calling thread does not hold it. */

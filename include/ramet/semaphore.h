@@ -30,7 +30,8 @@ typedef struct ramet_semaphore_options {
     uint32_t max;   /* never more than this; RAMET_SEMAPHORE_MAX: not bounded */
 } ramet_semaphore_options;
 
-/* `options` NULL: one permit, not bounded.  -EINVAL (value > max, max out of range), -ENOMEM, ...
+/* `options` NULL: one permit, not bounded.  -EINVAL (value > max, max out of range), -ENOMEM,
+ * -ENOSPC, errors of ramet_join(): as ramet_lock_create().
  */
 RAMET_API int ramet_semaphore_create(const ramet_semaphore_options *options,
                                      ramet_semaphore **ret_semaphore);
@@ -40,7 +41,8 @@ RAMET_API int ramet_semaphore_open(const ramet_ref *ref, ramet_semaphore **ret_s
 RAMET_API ramet_ref ramet_semaphore_ref(const ramet_semaphore *semaphore);
 RAMET_API void ramet_semaphore_close(ramet_semaphore *semaphore);
 
-/* Takes one permit.  -ETIMEDOUT; -EINTR; -ENOTRECOVERABLE; -ENOSPC: this thread holds too much. */
+/* Takes one permit.  -ETIMEDOUT; -EINTR; -ECANCELED (ramet/cancel.h); -ENOTRECOVERABLE; -ENOSPC:
+ * this thread holds too much. */
 RAMET_API int ramet_semaphore_acquire(ramet_semaphore *semaphore, const ramet_wait *wait);
 
 /* Adds `count` permits.  -EOVERFLOW: that would be more than the maximum; none was added. */

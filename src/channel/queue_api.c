@@ -248,9 +248,9 @@ void ramet_item_release(ramet_item *item)
 {
     struct rmt_self *self;
     uint64_t owner = item->reserved[ITEM_OWNER];
-    item->reserved[ITEM_OWNER] = 0;
     if (owner == 0 || rmt_self(&self) < 0 || owner != self->word)
-        return; /* released before, or another process's */
+        return; /* released before, or another thread's: it stays his to release */
+    item->reserved[ITEM_OWNER] = 0;
     struct rmt_taken taken = {
         .owner = owner,
         .message = item->reserved[ITEM_MESSAGE],

@@ -32,6 +32,8 @@ SECTIONS = [
 ]
 # A terminal shows these as something else than what a compiler takes.
 CHANGED = re.compile(r"(?<!\\)[-'`^~]")
+# Errors that a header explains, though it is other calls that return them.
+EXPLAINED = {"ramet_base": {"ESTALE"}, "ramet_cancel": {"ECANCELED"}}
 
 problems: list[str] = []
 
@@ -69,7 +71,7 @@ def check_names(manual: dict[str, Page], links: Path, functions: set[str]) -> No
         problem(homes[name], f"names {name}, which is no function of the library")
 
 
-def check_page(page: Page, prototypes: dict[str, str], text: str) -> None:
+def check_page(page: Page, prototypes: dict[str, str], text: str, in_header: set[str]) -> None:
     """A page of section 3: its sections, prototypes, types and errors are those of the headers."""
     order = [section for section in page.sections if section != "LIBRARY"]
     if order != SECTIONS:
@@ -88,6 +90,9 @@ def check_page(page: Page, prototypes: dict[str, str], text: str) -> None:
             problem(page.name, f"ERRORS has {name}, which is no error")
     if not page.errors():
         problem(page.name, "ERRORS names none")
+    told = EXPLAINED.get(page.name, set()) | set(page.errors())
+    if told != in_header:
+        problem(page.name, f"ERRORS and the header differ in {sorted(told ^ in_header)}")
     if len(page.displays("EXAMPLES")) != 1:
         problem(page.name, "EXAMPLES is not one program")
     for display in page.displays("EXAMPLES"):
@@ -121,7 +126,10 @@ def main() -> int:
     text = " ".join(squeeze(header.read_text(encoding="utf-8")) for header in rest)
     for page in manual.values():
         if page.path.suffix == ".3":
-            check_page(page, prototypes, text)
+            mine = [h for h in rest if f"ramet_{h.stem}" == page.name]
+            comments = "".join(header.read_text(encoding="utf-8") for header in mine)
+            in_header = set(re.findall(r"-(E[A-Z]{3,})\b", comments))
+            check_page(page, prototypes, text, in_header)
         check_references(page, manual, functions)
     for header in rest:
         if header.stem != "ramet" and f"ramet_{header.stem}" not in manual:

@@ -290,6 +290,32 @@ static void references(void)
     CHECK(blocks() == before);
 }
 
+static void *release(void *item)
+{
+    ramet_item_release(item);
+    return NULL;
+}
+
+/* Only who got an item can release it, and can so after another has tried. */
+static void released_by_another(void)
+{
+    char text[1000] = "";
+    ramet_item item;
+    pthread_t thread;
+    ramet_queue *q = make(0);
+    CHECK(pthread_create(&thread, NULL, release, &(ramet_item){0}) == 0);
+    CHECK(pthread_join(thread, NULL) == 0); /* a thread's first call may take memory */
+    uint64_t before = blocks();
+    CHECK(ramet_queue_put(q, text, sizeof text, NULL) == 0);
+    CHECK(ramet_queue_get(q, NULL, &item) == 0);
+    CHECK(pthread_create(&thread, NULL, release, &item) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(blocks() == before + 1 && item.size == sizeof text);
+    ramet_item_release(&item);
+    CHECK(blocks() == before);
+    ramet_queue_close(q);
+}
+
 static void bad_arguments(void)
 {
     ramet_queue_options options = {.size = 3};
@@ -448,6 +474,7 @@ int main(void)
     unfinished();
     too_many_held();
     references();
+    released_by_another();
     bad_arguments();
     threads(0);
     threads(3);
