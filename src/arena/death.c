@@ -123,8 +123,7 @@ int rmt_dead(uint64_t word)
         return 0;
     uint32_t slot = rmt_word_slot(word);
     struct rmt_member *m = rmt_member_at(slot);
-    uint64_t state =
-        rmt_load64(&m->state); /* acquire: pid and start time were written before LIVE */
+    uint64_t state = rmt_load64(&m->state); /* pairs-with: member.state (acquire) */
     if (rmt_member_state_of(state) != RMT_MEMBER_LIVE)
         return rmt_dead_known(word);
     /* Acquire, for the second look at the state to come after these. */

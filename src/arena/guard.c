@@ -38,7 +38,7 @@ static bool record_sound(const struct rmt_guard *g, uint64_t n)
  * load, pair with the release in rmt_commit: an armed record is a complete one. */
 static int take_over(struct rmt_self *self, struct rmt_guard *g, uint64_t dead)
 {
-    uint64_t n = rmt_load64(&g->armed);
+    uint64_t n = rmt_load64(&g->armed); /* pairs-with: guard.armed (acquire) */
     self->in_guard = 1;
     if (n != 0 && !record_sound(g, n)) {
         /* The guard stays taken, so that nobody comes in: who waits for it sees the poison. */
@@ -84,7 +84,7 @@ int rmt_guard_lock_slow(struct rmt_self *self, struct rmt_guard *g)
         uint64_t owner = seen & ~RMT_FLAGS;
         uint64_t mine = self->word | (w.slept ? RMT_FLAG_WAITERS : (seen & RMT_FLAG_WAITERS));
         if (owner == 0 || owner == dead) {
-            if (!rmt_cas64(&g->word, &seen, mine))
+            if (!rmt_cas64(&g->word, &seen, mine)) /* pairs-with: guard.word (acquire) */
                 continue;
             self->in_guard = 1;
             return owner == 0 ? 0 : take_over(self, g, owner);

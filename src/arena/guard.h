@@ -37,6 +37,7 @@ static inline int rmt_guard_lock(struct rmt_self *self, struct rmt_guard *g)
     uint64_t free_word = 0;
     rmt_store64(&self->thread->guard,
                 rmt_load64_relaxed(&g->self)); /* before the CAS: recovery looks there */
+    /* pairs-with: guard.word (acquire) */
     if (RMT_LIKELY(rmt_cas64(&g->word, &free_word, self->word))) {
         self->in_guard = 1;
         return 0;
@@ -61,8 +62,8 @@ static inline void rmt_replay(struct rmt_guard *g, uint64_t n)
 
 static inline void rmt_commit(struct rmt_guard *g, unsigned n)
 {
-    rmt_store64(&g->armed,
-                n); /* release: the record before it.  Pairs with the load in take-over */
+    /* The record before it.  pairs-with: guard.armed (release) */
+    rmt_store64(&g->armed, n);
     rmt_replay(g, n);
 }
 
@@ -71,6 +72,7 @@ static inline void rmt_commit(struct rmt_guard *g, unsigned n)
 static inline void rmt_guard_unlock(struct rmt_self *self, struct rmt_guard *g)
 {
     self->in_guard = 0;
+    /* pairs-with: guard.word (release) */
     uint64_t old = rmt_xchg64(&g->word, 0);
     if (RMT_UNLIKELY((old & RMT_FLAG_WAITERS) != 0 || self->found_dead != 0))
         rmt_guard_unlock_slow(self, g, old);

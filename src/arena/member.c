@@ -78,6 +78,7 @@ int rmt_member_join(uint32_t slot, uint32_t epoch)
     write_identity(m);
     rmt_store64_relaxed(&m->parent, 0);
     rmt_store64_relaxed(&m->recoverer, 0);
+    /* Pid and start time before it.  pairs-with: member.state (release) */
     rmt_store64(&m->state, rmt_member_word(epoch, getpid(), RMT_MEMBER_LIVE));
     settle(slot, epoch);
     return 0;

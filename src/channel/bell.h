@@ -47,6 +47,7 @@ static inline void rmt_bell_barrier(void)
 /* The value to sleep on. */
 static inline uint32_t rmt_bell_arm(rmt_a32 *bell)
 {
+    /* Before the look at the condition.  pairs-with: bell (acquire) */
     uint32_t v = rmt_or32(bell, RMT_BELL_ASLEEP) | RMT_BELL_ASLEEP;
     rmt_bell_barrier();
     return v;
@@ -55,7 +56,7 @@ static inline uint32_t rmt_bell_arm(rmt_a32 *bell)
 /* After a guard was released: wakes up to `count` sleepers if there may be any. */
 static inline void rmt_bell_ring(rmt_a32 *bell, int count)
 {
-    rmt_bell_barrier();
+    rmt_bell_barrier(); /* after the condition was made true.  pairs-with: bell (release) */
     uint32_t v = rmt_load32(bell);
     while (RMT_UNLIKELY((v & RMT_BELL_ASLEEP) != 0)) {
         if (rmt_cas32(bell, &v, (v & ~RMT_BELL_ASLEEP) + 2)) {

@@ -188,7 +188,7 @@ static void publish(struct rmt_self *self, const ramet_end *end, uint64_t tail,
     entry_write(&end->out, end->bytes, tail, m);
     rmt_store64_relaxed(&self->thread->wakes, FIELD(end->out, news));
     if (!m->block) {
-        /* Release: the entry before it.  Pairs with the load of tail in rmt_pipe_take. */
+        /* The entry before it, for rmt_pipe_take.  pairs-with: pipe.tail (release) */
         rmt_store64(&way->tail, tail + WORD + padded(m->size));
         return;
     }
@@ -208,7 +208,7 @@ int rmt_pipe_put(struct rmt_self *self, ramet_end *end, const struct rmt_pipe_me
     if (r < 0)
         return r;
     uint64_t tail = rmt_load64_relaxed(&way->tail);
-    uint64_t head = rmt_load64(&way->head); /* acquire: what is below was copied out before */
+    uint64_t head = rmt_load64(&way->head); /* pairs-with: pipe.head (acquire) */
     if (head & RMT_PIPE_CLOSED)
         r = -EPIPE;
     else if (!fits(end, tail, head, m))
@@ -265,7 +265,7 @@ static int take_entry(struct rmt_self *self, const ramet_end *end, uint64_t head
         if (e->size > room)
             return -EMSGSIZE;
         ring_read(&end->in, end->bytes, head + WORD, into, e->size);
-        /* Release: the copy before it.  Pairs with the load of head in rmt_pipe_put. */
+        /* The copy before it, for rmt_pipe_put.  pairs-with: pipe.head (release) */
         rmt_store64(&way->head, head + e->length);
     }
     *ret_taken = t;
@@ -287,7 +287,7 @@ int rmt_pipe_take(struct rmt_self *self, ramet_end *end, void *into, size_t room
                   struct rmt_pipe_taken *ret_taken)
 {
     struct rmt_pipe_way *way = end->in.way;
-    /* Acquire, pairs with publish(). Empty now is empty, whoever else may take. */
+    /* pairs-with: pipe.tail (acquire).  Empty now is empty, whoever else may take. */
     uint64_t tail = rmt_load64(&way->tail);
     if (position(tail) == position(rmt_load64(&way->head))) {
         int r = hush(self, end);

@@ -45,7 +45,7 @@ static void find_room(struct rmt_queue *q, const struct rmt_ring *ring, uint64_t
         *ret_ring = rmt_ring_room(ring, head, tail);
         if (pass == 1 || (*ret_queue >= want && *ret_ring >= want))
             return;
-        /* Acquire, pairs with the store of head by a get: its copy out of the cells is over. */
+        /* A get's copy out of the cells is over.  pairs-with: queue.head (acquire) */
         head = rmt_load64(&q->head);
         rmt_store64_relaxed(&q->seen_head, head);
     }
@@ -126,9 +126,11 @@ static ptrdiff_t put_locked(struct rmt_self *self, uint64_t queue, struct rmt_qu
         rmt_prefetch_store(rmt_ring_cell(ring, tail + AHEAD));
     rmt_store64(&self->thread->wakes, RMT_QUEUE_WORD(queue, get_bell));
     if (words == 0) {
-        rmt_store64(&q->tail, tail + n); /* the commit; pairs with the load of tail in get_locked */
+        /* The commit.  pairs-with: queue.tail (release) */
+        rmt_store64(&q->tail, tail + n);
     } else {
-        /* tail is last: who sees it sees the ring's end and next */
+        /* tail is last: who sees it sees the ring's end and next.
+         * pairs-with: queue.tail (release) */
         rmt_redo(&q->put, words++, RMT_QUEUE_WORD(queue, tail), tail + n);
         rmt_commit(&q->put, words);
     }
@@ -247,7 +249,7 @@ static int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q
     uint64_t head = rmt_load64_relaxed(&q->head);
     uint64_t tail = rmt_load64_relaxed(&q->seen_tail);
     if (head == tail) {
-        /* Acquire, pairs with the store of tail by a put, alone or in a replay. */
+        /* Stored by a put, alone or in a replay.  pairs-with: queue.tail (acquire) */
         tail = rmt_load64(&q->tail);
         if (head == tail)
             return state != 0 ? -ESHUTDOWN : 0;
@@ -281,7 +283,7 @@ static int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q
     rmt_redo(&q->get, 2, RMT_QUEUE_WORD(queue, head), head + taken->count);
     if (q->max_items != 0)
         rmt_store64(&self->thread->wakes, RMT_QUEUE_WORD(queue, put_bell));
-    rmt_commit(&q->get, 3);
+    rmt_commit(&q->get, 3); /* pairs-with: queue.head (release) */
     return 1;
 }
 

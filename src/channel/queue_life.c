@@ -113,7 +113,7 @@ static void ring_destroy(struct rmt_self *self, uint64_t offset)
 static int drain_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q, int hold)
 {
     uint64_t head = rmt_load64_relaxed(&q->head);
-    uint64_t tail = rmt_load64(&q->tail); /* acquire: pairs with the store of tail by a put */
+    uint64_t tail = rmt_load64(&q->tail); /* pairs-with: queue.tail (acquire) */
     if (head == tail)
         return 0;
     uint64_t offset = rmt_load64_relaxed(&q->get_ring);

@@ -197,6 +197,7 @@ void rmt_worker_done(struct rmt_worker *w, uint64_t size)
         rmt_block_at(rmt_load64_relaxed(&w->r->results))->arg[RMT_RESULT_FIRST] = w->at;
     w->pack_done++;
     w->pack_used += size;
+    /* The result before it.  pairs-with: pack.state (release) */
     rmt_store64(&w->pack->state, w->pack_done << 40 | w->pack_used);
     w->result_bytes = (w->result_bytes * 7 + size + 7) / 8;
 }

@@ -46,7 +46,8 @@ static void settle(struct rmt_pool *p, uint64_t record)
     uint64_t results = rmt_load64_relaxed(&r->results);
     if (results != 0) {
         const struct rmt_pack_block *pack = rmt_payload(results);
-        uint64_t done = rmt_pack_done(rmt_load64(&pack->state)); /* pairs with rmt_worker_done */
+        uint64_t done =
+            rmt_pack_done(rmt_load64(&pack->state)); /* pairs-with: pack.state (acquire) */
         if (done != 0)
             publish(p, record, results, RECORD_WORD(record, results), done);
     }

@@ -14,7 +14,7 @@ void rmt_event_set(struct rmt_self *self, struct rmt_event *event, uint64_t at)
 {
     uint64_t seen = rmt_load64(&event->word);
     rmt_store64(&self->thread->wakes, at); /* before the CAS: recovery repeats the wake */
-    do {
+    do {                                   /* pairs-with: event.word (release) */
         if (seen & RMT_EVENT_SET)
             return;
     } while (!rmt_cas64(&event->word, &seen, (seen | RMT_EVENT_SET) & ~RMT_EVENT_WAITERS));
@@ -39,7 +39,7 @@ int rmt_event_wait(struct rmt_self *self, struct rmt_event *event, uint64_t at, 
     for (;;) {
         uint64_t seen = rmt_load64(&event->word);
         if ((seen & ~RMT_EVENT_WAITERS) != ticket)
-            return 0; /* the flag is up, or was: acquire, pairs with the CAS in rmt_event_set */
+            return 0; /* the flag is up, or was.  pairs-with: event.word (acquire) */
         if (slept < 0)
             return slept;
         if (w.spins > 0 && w.deadline != 0) {

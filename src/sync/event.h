@@ -36,8 +36,7 @@ void rmt_event_clear(struct rmt_event *event);
 
 static inline bool rmt_event_is_set(const struct rmt_event *event)
 {
-    return rmt_load64(&event->word) &
-           RMT_EVENT_SET; /* acquire: pairs with the CAS in rmt_event_set */
+    return rmt_load64(&event->word) & RMT_EVENT_SET; /* pairs-with: event.word (acquire) */
 }
 
 /* What to wait with: the same ticket goes on waiting where an interrupted wait stopped. */

@@ -48,7 +48,7 @@ int rmt_lock_mark_dead(struct rmt_self *self, struct rmt_lock *lock, uint64_t at
 static inline bool rmt_lock_try(struct rmt_self *self, struct rmt_lock *lock)
 {
     uint64_t seen = 0;
-    /* acquire: pairs with the CAS in rmt_lock_release */
+    /* pairs-with: lock.word (acquire) */
     return rmt_cas64(&lock->word, &seen, self->word);
 }
 
@@ -76,7 +76,7 @@ static inline int rmt_lock_release(struct rmt_self *self, struct rmt_lock *lock,
     uint64_t seen = self->word;
     rmt_store64(&self->thread->wakes,
                 at); /* before the CAS: recovery repeats the wake that it calls for */
-    /* release: pairs with the CAS in rmt_lock_try and in the slow path */
+    /* For rmt_lock_try and the slow path.  pairs-with: lock.word (release) */
     int r =
         RMT_LIKELY(rmt_cas64(&lock->word, &seen, 0)) ? 0 : rmt_lock_release_slow(self, lock, at);
     rmt_lock_wake_later(self);
