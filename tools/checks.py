@@ -228,7 +228,9 @@ def stage_model(session: Session) -> None:
     if not shutil.which("spin"):
         session.skip("model: spin not found: install the Debian package spin")
     else:
-        session.must("model", [sys.executable, ROOT / "tests" / "model" / "run.py"])
+        whole = session.require_all or os.environ.get("RAMET_LONG") == "1"
+        form = [] if whole else ["--short"]
+        session.must("model", [sys.executable, ROOT / "tests" / "model" / "run.py", *form])
 
 
 SANITIZE_ARGS = "-fno-sanitize-recover=all -fno-omit-frame-pointer"

@@ -1,32 +1,38 @@
 /* SPDX-License-Identifier: MIT
  *
- * bell.pml: sleeping for items and waking those who sleep (channel/bell.h, rest.h, as queue.c uses them): no wake is
- * lost, with and without a death.
+ * bell.pml: sleeping for items and waking those who sleep (channel/bell.h, rest.h, as queue.c uses
+ * them): no wake is lost, with and without a death.
  *
- * What happens.  Two getters take one item each, two putters put one each; each is a process that may die anywhere.  A
- * parent recovers the dead, and in the end, when nothing can happen any more, looks whether somebody sleeps although there is
- * an item.
+ * What happens. Two getters take one item each, two putters put one each; each is a process that
+ * may die anywhere. A parent recovers the dead, and in the end, when nothing can happen any more,
+ * looks whether somebody sleeps although there is an item.
  *
  * Steps               C
- *   get               get_once: the whole section under the get guard is one step (queue.pml is about what is in it)
- *   rest              rmt_rest without the spinning: the store of wakes, rmt_bell_arm, get_ready, rmt_sleep
+ *   get               get_once: the whole section under the get guard is one step (queue.pml is
+ *                     about what is in it)
+ *   rest              rmt_rest without the spinning: the store of wakes, rmt_bell_arm, get_ready,
+ *                     rmt_sleep
  *   rest_end          rmt_rest_end: arms again, looks, rings
- *   put               put_once: the store of wakes, the commit, then rmt_bell_ring after the guard was released
+ *   put               put_once: the store of wakes, the commit, then rmt_bell_ring after the guard
+ *                     was released
  *   ring              rmt_bell_ring: load, CAS, FUTEX_WAKE
- *   recover           recover_thread: the wakes of `wakes` and `waits`, the holds (none here), the wakes again
+ *   recover           recover_thread: the wakes of `wakes` and `waits`, the holds (none here), the
+ *                     wakes again
  *
  * What needs the slice and what does not:
- *   nobody sleeps while there is an item, if nobody dies                          run "handshake": does not
- *   the same if somebody dies and is recovered, for all who were asleep by then   run "reaped": does not
- *   the same for one who had armed but was not yet asleep when recovery woke the word: recovery does not know the
- *   word that it wakes, and so cannot change it as one who rings does             run "slices": does (SEED_NO_SLICE)
+ * - nobody sleeps while there is an item, if nobody dies: run "handshake": does not
+ * - the same if one dies and is recovered, for all who were asleep by then: run "reaped": does not
+ * - the same for one who had armed and was not yet asleep when recovery woke the word: run
+ * "slices": does (SEED_NO_SLICE); recovery does not know what word it wakes, and so cannot change
+ * it as one who rings does
  *
- * Abstracted.  The guards; an item is a count.  The put side of a bounded queue is the same protocol with the roles
- * exchanged.  The bell's count of rings does not wrap.
+ * Abstracted. The guards; an item is a count. The put side of a bounded queue is the same protocol
+ * with the roles exchanged. The bell's count of rings does not wrap.
  *
- * Memory order.  Sequentially consistent.  In C the two sides of "publish, then look for sleepers" are separated by full
- * barriers (the exchange that releases the guard or rmt_bell_barrier; the seq_cst fetch-or of the arming), which is what makes
- * the store and the later load of another word a matter of interleaving, as here.
+ * Memory order. Sequentially consistent. In C the two sides of "publish, then look for sleepers"
+ * are separated by full barriers (the exchange that releases the guard or rmt_bell_barrier; the
+ * seq_cst fetch-or of the arming), which is what makes the store and the later load of another word
+ * a matter of interleaving, as here.
  *
  * run: handshake | -DKILLS=0 | safety
  * run: reaped    | -DKILLS=1 | safety

@@ -1,28 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
- * doorbell.pml: the doorbell of a pipe (channel/pipe.h, pipe_io.c, doorbell.c): whenever a message is there, the receiver's
- * descriptor is readable.
+ * doorbell.pml: the doorbell of a pipe (channel/pipe.h, pipe_io.c, doorbell.c): whenever a message
+ * is there, the receiver's descriptor is readable.
  *
- * What happens.  Two mortal senders send two messages each into a ring that holds two; a mortal receiver takes messages
- * and, since its descriptor is polled, hushes the bell when the way is empty; another receiver, with the same end, goes
- * on where it died.  An observer that never acts holds the three properties of pipe.h against every state:
+ * What happens. Two mortal senders send two messages each into a ring that holds two; a mortal
+ * receiver takes messages and, since its descriptor is polled, hushes the bell when the way is
+ * empty; another receiver, with the same end, goes on where it died. An observer that never acts
+ * holds the three properties of pipe.h against every state:
  *   (1) at most `bound` bytes of the bell are in the socket;  (2) if sure, at least one is;
  *   (3) if the way is not empty, sure.
- * A receiver that polls goes on only if the descriptor is readable: in the end none may be left asleep with a message in the way.
+ * A receiver that polls goes on only if the descriptor is readable: in the end none may be left
+ * asleep with a message in the way.
  *
  * Steps                    C
- *   lock, unlock           rmt_guard_lock, rmt_guard_unlock of way.put, taken over from the dead (guard.pml)
- *   put                    rmt_pipe_put: fits, ring_before_publishing (each store and the send(2) is a step), publish
- *   take                   rmt_pipe_take: the take guard's section is one step, its commit is one store of head
+ *   lock, unlock           rmt_guard_lock, rmt_guard_unlock of way.put, taken over from the dead
+ *                          (guard.pml)
+ *   put                    rmt_pipe_put: fits, ring_before_publishing (each store and the send(2)
+ *                          is a step), publish
+ *   take                   rmt_pipe_take: the take guard's section is one step, its commit is one
+ *                          store of head
  *   hush                   hush: sure = 0; rmt_doorbell_drain of at most `bound` bytes; bell = 0
  *
- * Abstracted.  A message is one position.  Inline messages: no commit record.  Block messages have one (guard.pml).  send(2)
- * and recv(2) are indivisible, as the kernel's are for one byte; draining takes one byte a step.  The socket takes CAPACITY bytes, then
- * send says EAGAIN.  Closing and hanging up are left out.
+ * Abstracted. A message is one position. Inline messages: no commit record. Block messages have one
+ * (guard.pml). send(2) and recv(2) are indivisible, as the kernel's are for one byte; draining
+ * takes one byte a step. The socket takes CAPACITY bytes, then send says EAGAIN. Closing and
+ * hanging up are left out.
  *
- * Memory order.  Sequentially consistent.  bell and tail are written under one guard; head is read by senders with acquire, and a
- * value that is too old hides room only.  The unguarded looks at tail and head by the receiver only decide whether to
- * take the guard.
+ * Memory order. Sequentially consistent. bell and tail are written under one guard; head is read by
+ * senders with acquire, and a value that is too old hides room only. The unguarded looks at tail
+ * and head by the receiver only decide whether to take the guard.
  *
  * run: deaths2 | -DKILLS=2 | safety
  * seed: AFTER_PUBLISHING | deaths2 | assertion | the bell is rung after publishing

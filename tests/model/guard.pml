@@ -1,32 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * guard.pml: the guard with its commit record (arena/guard.h, guard.c), and the recovery of a dead owner
- * (arena/recover.c), which may itself die, with several recoverers at once.
+ * guard.pml: the guard with its commit record (arena/guard.h, guard.c), and the recovery of a dead
+ * owner (arena/recover.c), which may itself die, with several recoverers at once.
  *
- * What happens.  Two mortal workers each take a permit under the guard and give it back, as an owned
- * semaphore does: each change is a commit of two words, the permits that are taken and the worker's own
- * hold.  A worker recovers whom it found dead in the guard; an immortal parent recovers at any
- * time, until everybody is done or recovered.  Two deaths, anywhere.
+ * What happens. Two mortal workers each take a permit under the guard and give it back, as an owned
+ * semaphore does: each change is a commit of two words, the permits that are taken and the worker's
+ * own hold. A worker recovers whom it found dead in the guard; an immortal parent recovers at any
+ * time, until everybody is done or recovered. Two deaths, anywhere.
  *
  * Steps                    C
  *   guard_lock             rmt_guard_lock (the store of thread.guard, then the CAS) and _lock_slow
  *   take-over in it        take_over: CAS dead owner -> me, load of armed, rmt_replay
- *   commit                 rmt_redo (one step: nobody reads a record that is not armed), rmt_commit, rmt_replay
+ *   commit                 rmt_redo (one step: nobody reads a record that is not armed),
+ *                          rmt_commit, rmt_replay
  *   guard_unlock           rmt_guard_unlock: exchange, then thread.guard = 0; _unlock_slow: recover
- *   become                 become_recoverer      (epochs: member.pml)
+ *   become                 become_recoverer (epochs: member.pml)
  *   pass_through           pass_through: takes the guard and releases it
- *   give_back              recover_permit of sync/semaphore.c: looks at the hold again under the guard
- *   recover ... contents    rmt_recover_slot, succeed, recover_thread; once nested, for the recoverer before us
+ *   give_back              recover_permit of sync/semaphore.c: looks at the hold again under the
+ *                          guard
+ *   recover ... contents    rmt_recover_slot, succeed, recover_thread; once nested, for the
+ *                           recoverer before us
  *
- * Abstracted.  Waiting for the guard is blocking until it is free or its owner is dead: the futex handshake is
- * that of the lock (lock.pml), and here only who gets in matters.  One guard: what two have to do with each other is in
- * recover.pml.  The checks of a record's soundness and the poison are left out: memory is not damaged here.
- * Two redo words of six: the record is a loop over words.
+ * Abstracted. Waiting for the guard is blocking until it is free or its owner is dead: the futex
+ * handshake is that of the lock (lock.pml), and here only who gets in matters. One guard: what two
+ * have to do with each other is in recover.pml. The checks of a record's soundness and the poison
+ * are left out: memory is not damaged here. Two redo words of six: the record is a loop over words.
  *
- * Memory order.  The model is sequentially consistent.  In C the redo words are relaxed stores before the
- * release store of `armed`, which the acquire load in take_over pairs with; what is done under the guard is ordered
- * by the CAS and the exchange on its word.  All else that others look at here (hold, intent) is written by one thread and
- * read after its process is proven dead, that is, after all of its stores.
+ * Memory order. The model is sequentially consistent. In C the redo words are relaxed stores before
+ * the release store of `armed`, which the acquire load in take_over pairs with; what is done under
+ * the guard is ordered by the CAS and the exchange on its word. All else that others look at here
+ * (hold, intent) is written by one thread and read after its process is proven dead, that is, after
+ * all of its stores.
  *
  * run: deaths2 | -DKILLS=2 | safety
  * run: deaths1 | -DKILLS=1 | safety

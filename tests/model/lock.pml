@@ -1,46 +1,53 @@
 /* SPDX-License-Identifier: MIT
  *
- * lock.pml: the lock (sync/lock.c) with its sleepers, and the wait loop (arena/wait.c): mutual exclusion, who is told of a
- * dead owner, and that no wake is lost.  The guard's word has the same handshake.
+ * lock.pml: the lock (sync/lock.c) with its sleepers, and the wait loop (arena/wait.c): mutual
+ * exclusion, who is told of a dead owner, and that no wake is lost. The guard's word has the same
+ * handshake.
  *
- * What happens.  Three threads, each of a process of its own that may die anywhere, acquire the lock once each, one of
- * them with a deadline, and release it; one that is told that the owner died may put the lock back in that state.  A dead
- * process is recovered by whoever finds it; its slot is taken by another process at once, which lives.
+ * What happens. Three threads, each of a process of its own that may die anywhere, acquire the lock
+ * once each, one of them with a deadline, and release it; one that is told that the owner died may
+ * put the lock back in that state. A dead process is recovered by whoever finds it; its slot is
+ * taken by another process at once, which lives.
  *
  * Steps               C
  *   acquire           rmt_lock_try, then rmt_lock_acquire_slow and take
  *   found_dead        found_dead: rmt_dead, then rmt_recover
- *   sleep             rmt_sleep: rmt_dead_known; the stores of waits_owner and waits (one step: they are looked at
- *                     together); FUTEX_WAIT, which compares and sleeps indivisibly; the store of waits
+ *   sleep             rmt_sleep: rmt_dead_known; the stores of waits_owner and waits (one step:
+ *                     they are looked at together); FUTEX_WAIT, which compares and sleeps
+ *                     indivisibly; the store of waits
  *   give_up           give_up, after a deadline
  *   release           rmt_lock_release (its first CAS) and rmt_lock_release_slow
  *   put_back          rmt_lock_mark_dead
- *   recover           rmt_recover_slot: wakes of `wakes` and `waits`, look_at_others (wake_who_waits_for), the slot
+ *   recover           rmt_recover_slot: wakes of `wakes` and `waits`, look_at_others
+ *                     (wake_who_waits_for), the slot
  *
- * The slice is a step of the sleeper that is always possible (with SLICES) and comes in the end, since who
- * could always go on does (weak fairness).  What needs it and what does not:
- *   mutual exclusion, and that the next one is told of a dead owner       safety, in every run: does not
- *   that nobody sleeps for ever while nobody dies                         run "handshake": does not
- *   that nobody sleeps for ever on a lock that is free, if a process dies
- *   and somebody reaps it                                                 run "reaped": does not
- *   that nobody sleeps for ever on a lock whose owner is dead             run "slices": does.  SEED_NO_SLICE shows it: the
- *     owner dies and is recovered between the sleeper's look at him and its sleep; the word does not change by that
- *   the same without anybody who reaps                                    run "slices"
+ * The slice is a step of the sleeper that is always possible (with SLICES) and comes in the end,
+ * since who could always go on does (weak fairness). What needs it and what does not:
+ * - safety (mutual exclusion; the next one is told of a dead owner): in every run: does not
+ * - nobody sleeps for ever while nobody dies: run "handshake": does not
+ * - nobody sleeps for ever on a lock that is free, if one dies and somebody reaps: run "reaped":
+ * does not
+ * - nobody sleeps for ever on a lock whose owner is dead: run "slices": does. SEED_NO_SLICE shows
+ * it: the owner dies and is recovered between the sleeper's look at him and its sleep, and the word
+ * does not change by that
+ * - the same, and nobody reaps: run "slices": does
  *
- * Abstracted.  Spinning (a load that is repeated) and -EINTR (a deadline in all that matters here) are left out, and so is the
- * release by somebody who is not the owner, which by intent excludes nobody.  The word is compared as a whole, where
- * the futex compares its low half without the epoch: another life of a slot in the same word is an owner who
- * sees the flag WAITERS and wakes.  FUTEX_WAKE wakes any sleeper.  A wake and the deadline may come together, and
- * the sleeper then does not know that it was woken: weaker than Linux, which tells, and without that give_up would do
- * nothing.
+ * Abstracted. Spinning (a load that is repeated) and -EINTR (a deadline in all that matters here)
+ * are left out, and so is the release by somebody who is not the owner, which by intent excludes
+ * nobody. The word is compared as a whole, where the futex compares its low half without the epoch:
+ * another life of a slot in the same word is an owner who sees the flag WAITERS and wakes.
+ * FUTEX_WAKE wakes any sleeper. A wake and the deadline may come together, and the sleeper then
+ * does not know that it was woken: weaker than Linux, which tells, and without that give_up would
+ * do nothing.
  *
- * Memory order.  Sequentially consistent.  Every change of the word is a seq_cst CAS, and the kernel orders the futex
- * calls with it; waits, waits_owner and wakes are only hints for recovery, read after the proof of death of their
- * writer or, in look_at_others, racily: that race is in the model, and is one of those that the slice is for.
+ * Memory order. Sequentially consistent. Every change of the word is a seq_cst CAS, and the kernel
+ * orders the futex calls with it; waits, waits_owner and wakes are only hints for recovery, read
+ * after the proof of death of their writer or, in look_at_others, racily: that race is in the
+ * model, and is one of those that the slice is for.
  *
  * run: handshake | -DKILLS=0 -DDEADLINES | safety
  * run: reaped    | -DKILLS=1 -DDEADLINES -DREAPER | safety
- * run: slices    | -DKILLS=2 -DSLICES | liveness
+ * run: slices    | -DKILLS=2 -DSLICES | liveness | long
  * seed: NO_WAKE        | handshake | assertion  | release does not wake
  * seed: NO_FLAG        | handshake | assertion  | who has slept takes the lock without the flag WAITERS
  * seed: FLAG_DROPPED   | reaped    | assertion  | a lock is taken over without the flag that stands there
