@@ -138,7 +138,9 @@ int bench_main(int argc, char **argv, const struct bench_case *cases, size_t cou
             int rounds = atoi(argv[2]), percent = atoi(argv[3]);
             if (rounds < 1 || rounds > ROUNDS_MAX || percent < 1 || percent > 10000)
                 bench_fail(__FILE__, __LINE__, "rounds or percent");
-            run(&cases[i], (unsigned)rounds, cases[i].count * (uint64_t)percent / 100 + 1);
+            unsigned slices = cases[i].slices > 1 ? cases[i].slices : 1;
+            rounds = rounds * (int)slices < ROUNDS_MAX ? rounds * (int)slices : ROUNDS_MAX;
+            run(&cases[i], (unsigned)rounds, cases[i].count * (uint64_t)percent / 100 / slices + 1);
             return 0;
         }
     }

@@ -5,12 +5,12 @@
  * after round, so that all of them meet the same load of the machine.
  *
  *     bench_NOUN                      its cases, one a line: the name
- *     bench_NOUN CASE ROUNDS PERCENT  measures; PERCENT of the usual number of operations.  A line
- *                                     a subject, separated by tabs: name, the most that ramet's
- *                                     time may be as a ratio to it (0: no such bound), then the
- *                                     nanoseconds for one operation in each round.  The first is
- *                                     ramet.  A time in ns that stands for itself is a subject with
- *                                     no function.  "skipped" in place of times: why, in the name
+ *     bench_NOUN CASE ROUNDS PERCENT  measures; PERCENT of the usual number of operations (and
+ *                                     ROUNDS times the case's slices, each so much shorter).  A
+ * line a subject, separated by tabs: name, the most that ramet's time may be as a ratio to it (0:
+ * no such bound), then the nanoseconds for one operation in each round.  The first is ramet.  A
+ * time in ns that stands for itself is a subject with no function.  "skipped" in place of times:
+ * why, in the name
  */
 #ifndef RAMET_BENCH_H
 #define RAMET_BENCH_H
@@ -41,6 +41,8 @@ struct bench_case {
     const char *name;
     uint64_t count; /* operations a round: some ten milliseconds */
     struct bench_subject subject[BENCH_SUBJECTS];
+    unsigned slices; /* > 1: a round is so many short ones.  Two processes that need each other run
+                        at the same time only now and then where others want the processors */
 };
 
 /* Runs what the command line asks for; what main returns. */

@@ -52,11 +52,11 @@ static int64_t robust(uint64_t count)
 }
 
 static const struct bench_case cases[] = {
-    {"lock+unlock, uncontended",
-     1000000,
-     {{.name = "ramet", .run = lock_unlock},
-      {.name = "pthread mutex, process-shared", .most = 1 / 0.9, .run = plain},
-      {.name = "pthread mutex, robust", .run = robust}}},
+    {.name = "lock+unlock, uncontended",
+     .count = 1000000,
+     .subject = {{.name = "ramet", .run = lock_unlock},
+                 {.name = "pthread mutex, process-shared", .most = 1 / 0.9, .run = plain},
+                 {.name = "pthread mutex, robust", .run = robust}}},
 };
 
 int main(int argc, char **argv)

@@ -78,15 +78,15 @@ static int64_t heap(uint64_t count)
 }
 
 static const struct bench_case cases[] = {
-    {"1 MiB message, put and copied out",
-     200,
-     {{.name = "ramet", .run = message},
-      {.name = "memcpy in and out, warm", .most = 1 / 0.8, .run = two_copies}}},
-    {"allocate+free, 256 bytes",
-     500000,
-     {{.name = "ramet", .run = block},
-      {.name = "50 ns", .most = 1, .ns = 50},
-      {.name = "malloc+free, own heap", .run = heap}}},
+    {.name = "1 MiB message, put and copied out",
+     .count = 200,
+     .subject = {{.name = "ramet", .run = message},
+                 {.name = "memcpy in and out, warm", .most = 1 / 0.8, .run = two_copies}}},
+    {.name = "allocate+free, 256 bytes",
+     .count = 500000,
+     .subject = {{.name = "ramet", .run = block},
+                 {.name = "50 ns", .most = 1, .ns = 50},
+                 {.name = "malloc+free, own heap", .run = heap}}},
 };
 
 int main(int argc, char **argv)

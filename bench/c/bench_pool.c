@@ -94,12 +94,12 @@ static int64_t bare(uint64_t count)
 }
 
 static const struct bench_case cases[] = {
-    {"pool, no-op tasks on ints, 2 workers",
-     1000000,
-     {{.name = "ramet", .run = map_nothing},
-      {.name = "30 ns", .most = 1, .ns = 30},
-      {.name = "bare loops in 2 processes", .run = bare},
-      {.name = "ramet, each int a result", .run = map_same}}},
+    {.name = "pool, no-op tasks on ints, 2 workers",
+     .count = 1000000,
+     .subject = {{.name = "ramet", .run = map_nothing},
+                 {.name = "30 ns", .most = 1, .ns = 30},
+                 {.name = "bare loops in 2 processes", .run = bare},
+                 {.name = "ramet, each int a result", .run = map_same}}},
 };
 
 int main(int argc, char **argv)

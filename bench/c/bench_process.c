@@ -124,16 +124,16 @@ static int64_t large_to_exec(uint64_t count)
 }
 
 static const struct bench_case cases[] = {
-    {"start to first instruction, forkserver",
-     100,
-     {{.name = "ramet", .run = forkserver},
-      {.name = "fork+exec of /bin/true", .most = 0.2, .run = to_exec},
-      {.name = "fork+exec+wait", .run = to_end}}},
-    {"the same, parent of 1 GB",
-     20,
-     {{.name = "ramet", .run = large_forkserver},
-      {.name = "fork+exec of /bin/true", .most = 0.2, .run = large_to_exec},
-      {.name = "ramet, small parent", .run = forkserver}}},
+    {.name = "start to first instruction, forkserver",
+     .count = 100,
+     .subject = {{.name = "ramet", .run = forkserver},
+                 {.name = "fork+exec of /bin/true", .most = 0.2, .run = to_exec},
+                 {.name = "fork+exec+wait", .run = to_end}}},
+    {.name = "the same, parent of 1 GB",
+     .count = 20,
+     .subject = {{.name = "ramet", .run = large_forkserver},
+                 {.name = "fork+exec of /bin/true", .most = 0.2, .run = large_to_exec},
+                 {.name = "ramet, small parent", .run = forkserver}}},
 };
 
 int main(int argc, char **argv)

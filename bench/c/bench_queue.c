@@ -14,7 +14,54 @@
 #define BATCH 16
 #define BOUND 4096 /* messages under way, as many as the bare ring holds */
 
+#define CHUNK 256u
+#define CHUNKS_MAX 65536u
+
 static uint64_t total; /* messages of this measurement; set before the fork */
+
+/* ---- 1:1: the time of a chunk of messages, as the median over the chunks of the slower side: how
+ * quickly they pass while both processes run.  Otherwise a loaded machine would have us measure how
+ * long its processors were given to somebody else. */
+
+static double *slower_side; /* shared: of each child, ns for one message */
+static double chunk[CHUNKS_MAX];
+static unsigned chunks;
+static uint64_t chunk_start;
+static int64_t chunk_began;
+
+/* `done` messages have been put or got by this process. */
+static inline void mark(uint64_t done)
+{
+    if (done - chunk_start < CHUNK || chunks == CHUNKS_MAX)
+        return;
+    int64_t now = bench_now();
+    if (chunk_began != 0)
+        chunk[chunks++] = (double)(now - chunk_began) / (double)(done - chunk_start);
+    chunk_began = now;
+    chunk_start = done;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void finish(unsigned index)
+{
+    qsort(chunk, chunks, sizeof *chunk, ascending);
+    slower_side[index] = chunks > 0 ? chunk[chunks / 2] : 0;
+}
+
+/* ns for `total` messages. */
+static int64_t one_to_one(void (*work)(unsigned))
+{
+    slower_side = bench_shared(4096);
+    int64_t ns = bench_together(2, work);
+    double slower = slower_side[0] > slower_side[1] ? slower_side[0] : slower_side[1];
+    bench_unshare(slower_side, 4096);
+    return slower > 0 ? (int64_t)(slower * (double)total) : ns;
+}
 
 /* ---- ramet */
 
@@ -22,14 +69,14 @@ static ramet_queue *queue;
 
 static void put_singly(uint64_t count)
 {
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count; mark(++i))
         MUST(ramet_queue_put(queue, &i, sizeof i, NULL));
 }
 
 static void get_singly(uint64_t count)
 {
     ramet_item item;
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count; mark(++i)) {
         MUST(ramet_queue_get(queue, NULL, &item));
         ramet_item_release(&item);
     }
@@ -48,6 +95,7 @@ static void put_batches(uint64_t count)
         ptrdiff_t put = ramet_queue_put_many(queue, items, n, NULL);
         MUST(put);
         done += (uint64_t)put;
+        mark(done);
     }
 }
 
@@ -61,17 +109,20 @@ static void get_batches(uint64_t count)
         for (ptrdiff_t k = 0; k < got; k++)
             ramet_item_release(&items[k]);
         done += (uint64_t)got;
+        mark(done);
     }
 }
 
 static void single_1_1(unsigned index)
 {
     index == 0 ? put_singly(total) : get_singly(total);
+    finish(index);
 }
 
 static void batch_1_1(unsigned index)
 {
     index == 0 ? put_batches(total) : get_batches(total);
+    finish(index);
 }
 
 static void single_2_2(unsigned index) /* two of a sort are not on one processor */
@@ -79,29 +130,40 @@ static void single_2_2(unsigned index) /* two of a sort are not on one processor
     index == 0 || index == 3 ? put_singly(total / 2) : get_singly(total / 2);
 }
 
+/* children 0: two, by chunks; else so many, from the start of all to the end of all. */
 static int64_t run_queue(uint64_t count, uint64_t bound, unsigned children, void (*work)(unsigned))
 {
     ramet_queue_options options = {.size = sizeof options, .max_items = bound};
     MUST(ramet_queue_create(&options, &queue));
     total = count / 2 * 2;
-    int64_t ns = bench_together(children, work);
+    int64_t ns = children == 0 ? one_to_one(work) : bench_together(children, work);
     ramet_queue_close(queue);
     return ns;
 }
 
 static int64_t ramet_single(uint64_t count)
 {
-    return run_queue(count, BOUND, 2, single_1_1);
+    return run_queue(count, BOUND, 0, single_1_1);
 }
 
 static int64_t ramet_unbounded(uint64_t count)
 {
-    return run_queue(count, 0, 2, single_1_1);
+    return run_queue(count, 0, 0, single_1_1);
 }
 
 static int64_t ramet_batch(uint64_t count)
 {
-    return run_queue(count, BOUND, 2, batch_1_1);
+    return run_queue(count, BOUND, 0, batch_1_1);
+}
+
+static void untimed_1_1(unsigned index)
+{
+    index == 0 ? put_singly(total) : get_singly(total);
+}
+
+static int64_t ramet_1_1_whole(uint64_t count)
+{
+    return run_queue(count, BOUND, 2, untimed_1_1);
 }
 
 static int64_t ramet_2_2(uint64_t count)
@@ -131,6 +193,7 @@ static void ring_put(uint64_t count, uint64_t batch)
             ring->cell[(tail + k) % BOUND] = tail + k;
         tail += batch;
         atomic_store_explicit(&ring->tail, tail, memory_order_release);
+        mark(tail);
     }
 }
 
@@ -148,6 +211,7 @@ static void ring_get(uint64_t count, uint64_t batch)
             sum += ring->cell[(head + k) % BOUND];
         head += batch;
         atomic_store_explicit(&ring->head, head, memory_order_release);
+        mark(head);
     }
     if (sum != count * (count - 1) / 2)
         bench_fail(__FILE__, __LINE__, "the sum");
@@ -156,18 +220,20 @@ static void ring_get(uint64_t count, uint64_t batch)
 static void ring_1_1(unsigned index)
 {
     index == 0 ? ring_put(total, 1) : ring_get(total, 1);
+    finish(index);
 }
 
 static void ring_batch_1_1(unsigned index)
 {
     index == 0 ? ring_put(total, BATCH) : ring_get(total, BATCH);
+    finish(index);
 }
 
 static int64_t run_ring(uint64_t count, void (*work)(unsigned))
 {
     ring = bench_shared(sizeof *ring);
     total = (count + BATCH - 1) / BATCH * BATCH;
-    int64_t ns = bench_together(2, work);
+    int64_t ns = one_to_one(work);
     bench_unshare(ring, sizeof *ring);
     return ns;
 }
@@ -188,9 +254,10 @@ static mqd_t mq;
 
 static void mq_1_1(unsigned index)
 {
-    for (uint64_t i = 0, value; i < total; i++)
+    for (uint64_t i = 0, value; i < total; mark(++i))
         MUST(index == 0 ? mq_send(mq, (const char *)&i, sizeof i, 0)
                         : mq_receive(mq, (char *)&value, sizeof value, NULL));
+    finish(index);
 }
 
 static int64_t posix_mq(uint64_t count)
@@ -203,7 +270,7 @@ static int64_t posix_mq(uint64_t count)
         return -1;
     mq_unlink(name);
     total = count;
-    int64_t ns = bench_together(2, mq_1_1);
+    int64_t ns = one_to_one(mq_1_1);
     mq_close(mq);
     return ns;
 }
@@ -212,38 +279,42 @@ static int pair[2];
 
 static void socket_1_1(unsigned index)
 {
-    for (uint64_t i = 0, value; i < total; i++)
+    for (uint64_t i = 0, value; i < total; mark(++i))
         MUST(index == 0 ? write(pair[0], &i, sizeof i) : read(pair[1], &value, sizeof value));
+    finish(index);
 }
 
 static int64_t socketpairs(uint64_t count)
 {
     MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
     total = count;
-    int64_t ns = bench_together(2, socket_1_1);
+    int64_t ns = one_to_one(socket_1_1);
     close(pair[0]);
     close(pair[1]);
     return ns;
 }
 
 static const struct bench_case cases[] = {
-    {"queue 1:1, 8 bytes, singly",
-     1000000,
-     {{.name = "ramet", .run = ramet_single},
-      {.name = "20 M/s", .most = 1, .ns = 50},
-      {.name = "bare ring", .run = bare_single},
-      {.name = "POSIX mq", .most = 0.2, .run = posix_mq, .slower = 20},
-      {.name = "socketpair", .most = 0.2, .run = socketpairs, .slower = 20},
-      {.name = "ramet, unbounded", .run = ramet_unbounded}}},
-    {"queue 1:1, 8 bytes, by 16",
-     3000000,
-     {{.name = "ramet", .run = ramet_batch},
-      {.name = "60 M/s", .most = 1, .ns = 1000 / 60.},
-      {.name = "bare ring, by 16", .run = bare_batch}}},
-    {"queue 2:2, 8 bytes, singly",
-     1000000,
-     {{.name = "ramet", .run = ramet_2_2},
-      {.name = "ramet, 1:1", .most = 1 / 0.7, .run = ramet_single}}},
+    {.name = "queue 1:1, 8 bytes, singly",
+     .count = 1000000,
+     .subject = {{.name = "ramet", .run = ramet_single},
+                 {.name = "20 M/s", .most = 1, .ns = 50},
+                 {.name = "bare ring", .run = bare_single},
+                 {.name = "POSIX mq", .most = 0.2, .run = posix_mq, .slower = 10},
+                 {.name = "socketpair", .most = 0.2, .run = socketpairs, .slower = 10},
+                 {.name = "ramet, unbounded", .run = ramet_unbounded}},
+     .slices = 5},
+    {.name = "queue 1:1, 8 bytes, by 16",
+     .count = 3000000,
+     .subject = {{.name = "ramet", .run = ramet_batch},
+                 {.name = "60 M/s", .most = 1, .ns = 1000 / 60.},
+                 {.name = "bare ring, by 16", .run = bare_batch}},
+     .slices = 5},
+    {.name = "queue 2:2, 8 bytes, singly",
+     .count = 1000000,
+     .subject = {{.name = "ramet", .run = ramet_2_2},
+                 {.name = "ramet, 1:1", .most = 1 / 0.7, .run = ramet_1_1_whole}},
+     .slices = 5},
 };
 
 int main(int argc, char **argv)

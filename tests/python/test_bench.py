@@ -92,7 +92,7 @@ def test_the_figures_of_a_program_in_c():
     assert skipped == ["other"]
     assert (pair.ratios, pair.ratio, pair.missed) == ([0.5, 2.0, 1.5], 1.5, True)
     cells = pair.cells()
-    assert cells == ("case", "20 ns", "limit", "20 ns", "1.5", "0.5..2", "<= 1.2", "MISSED")
+    assert cells == ("case", "20 ns", "limit", "20 ns", "1.5", "0.5..2", "1", "<= 1.2", "MISSED")
     assert len(native.row(cells)) < 140
     assert not dataclasses.replace(pair, most=0).missed
     assert not dataclasses.replace(pair, most=1.5).missed
