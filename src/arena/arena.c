@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct rmt_local rmt_local = {.fd = -1};
@@ -127,6 +128,13 @@ static int enter(void)
     return r < 0 ? r : rmt_member_join(slot, epoch);
 }
 
+void rmt_arena_leave(void)
+{
+    rmt_unmap_windows();
+    close(rmt_local.fd);
+    rmt_local = (struct rmt_local){.fd = -1, .error = rmt_local.error};
+}
+
 static int create(void)
 {
     uint64_t id, size = file_size();
@@ -144,7 +152,10 @@ static int create(void)
         return r;
     }
     init_header(id | 1, size);
-    return enter();
+    r = enter();
+    if (r < 0)
+        rmt_arena_leave();
+    return r;
 }
 
 int rmt_join_locked(void)
@@ -160,23 +171,65 @@ int ramet_join(void)
     return rmt_self(&self);
 }
 
-int rmt_read_header(int fd, struct rmt_header *ret_header)
+static int read_exactly(int fd, void *to, size_t want)
 {
-    char *to = (char *)ret_header;
-    size_t have = 0, want = offsetof(struct rmt_header, poisoned);
-    while (have < want) {
-        ssize_t n = pread(fd, to + have, want - have, (off_t)have);
+    for (size_t have = 0; have < want;) {
+        ssize_t n = pread(fd, (char *)to + have, want - have, (off_t)have);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n < 0 ? -errno : -EPROTO;
         have += (size_t)n;
     }
-    if (ret_header->magic != RMT_MAGIC || ret_header->version != RMT_LAYOUT_VERSION ||
-        ret_header->digest != digest() || ret_header->id == 0 || ret_header->size < RMT_WINDOW0 ||
-        ret_header->size > RMT_SIZE)
-        return -EPROTO;
     return 0;
+}
+
+/* Whether a build with this one's layout made it: the rest of the header is read after that. */
+static bool same_layout(const struct rmt_header *h)
+{
+    return h->magic == RMT_MAGIC && h->version == RMT_LAYOUT_VERSION && h->digest == digest();
+}
+
+static bool guard_sound(const struct rmt_guard *g, size_t offset)
+{
+    return rmt_load64_relaxed(&g->self) == offset &&
+           rmt_load64_relaxed(&g->armed) <= RMT_REDO_WORDS;
+}
+
+/* What is constant in a header, and the bounds of what is not: others may be writing there. */
+static bool header_sound(const struct rmt_header *h)
+{
+    if (h->id == 0 || h->size < RMT_WINDOW0 || h->size > RMT_SIZE || (h->size & (h->size - 1)) != 0)
+        return false;
+    uint64_t high = rmt_load64_relaxed(&h->members_high);
+    uint64_t windows = rmt_load64_relaxed(&h->windows);
+    if (high == 0 || high > RMT_SLOTS || windows > RMT_WINDOWS ||
+        (windows > 0 && rmt_window_start((unsigned)windows - 1) >= h->size))
+        return false;
+    bool sound = guard_sound(&h->tables_guard, offsetof(struct rmt_header, tables_guard)) &&
+                 guard_sound(&h->pages_guard, offsetof(struct rmt_header, pages_guard));
+    for (unsigned i = 0; i < RMT_REF_GUARDS; i++)
+        sound &= guard_sound(&h->refs_guard[i], offsetof(struct rmt_header, refs_guard) +
+                                                    i * sizeof(struct rmt_guard));
+    return sound && rmt_classes_sound(h);
+}
+
+/* The header of the file behind fd, if it is an arena that this build can share.  A file that was
+ * cut off would be a SIGBUS later. */
+int rmt_read_header(int fd, struct rmt_header *ret_header)
+{
+    struct stat st;
+    int r = read_exactly(fd, ret_header, offsetof(struct rmt_header, poisoned));
+    if (r < 0)
+        return r;
+    if (!same_layout(ret_header))
+        return -EPROTO;
+    r = read_exactly(fd, ret_header, sizeof *ret_header);
+    if (r < 0)
+        return r;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    return header_sound(ret_header) && (uint64_t)st.st_size >= ret_header->size ? 0 : -EPROTO;
 }
 
 static int attach_locked(int fd, const struct rmt_header *header)
@@ -193,7 +246,10 @@ static int attach_locked(int fd, const struct rmt_header *header)
         close(own);
         return r;
     }
-    return enter();
+    r = enter();
+    if (r < 0)
+        rmt_arena_leave();
+    return r;
 }
 
 int ramet_attach(int fd)

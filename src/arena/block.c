@@ -35,6 +35,22 @@ void rmt_classes_init(struct rmt_header *header)
     }
 }
 
+bool rmt_classes_sound(const struct rmt_header *header)
+{
+    for (unsigned i = 0; i < RMT_CLASSES; i++) {
+        const struct rmt_class *c = &header->classes[i];
+        uint64_t at = offsetof(struct rmt_header, classes) + i * sizeof *c;
+        if (rmt_load64_relaxed(&c->guard.self) != at + offsetof(struct rmt_class, guard) ||
+            rmt_load64_relaxed(&c->guard.armed) > RMT_REDO_WORDS ||
+            c->block_size != class_sizes[i] ||
+            c->blocks != (RMT_PAGE_SIZE - RMT_SLAB_HEADER) / class_sizes[i] ||
+            rmt_load64_relaxed(&c->partial) % RMT_PAGE_SIZE != 0 ||
+            rmt_load64_relaxed(&c->partial) >= header->size)
+            return false;
+    }
+    return true;
+}
+
 /* The first class that is large enough: from a table of the small sizes, which are the frequent
  * ones. */
 #define BY_64(i, c) [(i) / 64] = (c)

@@ -39,6 +39,7 @@ int rmt_read_header(int fd, struct rmt_header *ret_header);
 uint64_t rmt_window_start(unsigned window);
 uint64_t rmt_window_size(unsigned window);
 int rmt_map_window(unsigned window);
+void rmt_unmap_windows(void); /* of an arena that this process could not enter: nobody uses them */
 
 /* member.c: slots */
 static inline uint64_t rmt_member_offset(uint32_t slot)
@@ -68,6 +69,7 @@ int rmt_member_claim(uint32_t slot, uint32_t epoch,
                      pid_t parent);    /* RESERVED -> LIVE, in the child */
 struct rmt_self *rmt_bookkeeper(void); /* sub-slot 0 of this process; under the table lock */
 int rmt_join_locked(void);             /* under the table lock */
+void rmt_arena_leave(void); /* forgets the arena, of which this process is no member yet; same */
 
 /* thread.c */
 #define RMT_THREAD_CHUNK 15u /* sub-slots in a chunk, after 64 bytes that start with the link */
@@ -161,5 +163,6 @@ struct rmt_slab { /* at the start of a slab page; all words under the class's gu
     uint64_t spare[18];
 };
 void rmt_classes_init(struct rmt_header *header);
+bool rmt_classes_sound(const struct rmt_header *header); /* of an arena to attach to */
 
 #endif

@@ -38,6 +38,19 @@ int rmt_map_window(unsigned window)
     return r;
 }
 
+void rmt_unmap_windows(void)
+{
+    rmt_local_lock();
+    for (unsigned window = 0; window < RMT_WINDOWS; window++) {
+        uint64_t start = rmt_window_start(window);
+        uint64_t base = rmt_load64_relaxed(&rmt_window_base[window]);
+        if (base != 0)
+            (void)rmt_os_unmap((void *)(uintptr_t)(base + start), rmt_window_size(window));
+        rmt_store64(&rmt_window_base[window], 0);
+    }
+    rmt_local_unlock();
+}
+
 int rmt_reach(uint64_t offset)
 {
     if (offset >= rmt_local.size)
