@@ -113,6 +113,14 @@ int rmt_message_data(uint64_t offset, const uint8_t **ret_data, size_t *ret_size
     return 0;
 }
 
+bool rmt_message_known(uint64_t offset)
+{
+    if (rmt_block_valid(offset) && rmt_block_at(offset)->kind == RAMET_KIND_MESSAGE)
+        return true;
+    rmt_poison("something that is no message stands where messages stand");
+    return false;
+}
+
 /* Restartable: a word that was given back is 0. */
 static void message_destroy(struct rmt_self *self, uint64_t offset)
 {
@@ -121,8 +129,14 @@ static void message_destroy(struct rmt_self *self, uint64_t offset)
     if (refs == 0 || !sound(offset))
         return; /* its maker died before he had taken any count */
     for (uint64_t i = 0; i < refs; i++) {
-        if (rmt_load64(&m->ref[i]) != 0)
-            rmt_count_drop(self, ref_word(offset, i));
+        uint64_t object = rmt_load64(&m->ref[i]);
+        if (object == 0)
+            continue;
+        if (!rmt_block_valid(object) || rmt_load64(&rmt_block_at(object)->refs) == 0) {
+            rmt_poison("a message mentions what is no object");
+            return;
+        }
+        rmt_count_drop(self, ref_word(offset, i));
     }
 }
 

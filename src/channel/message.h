@@ -28,6 +28,10 @@ struct rmt_message { /* payload of the block; written by its maker before it is 
 int rmt_message_build(struct rmt_self *self, const struct iovec *segments, int count,
                       const uint64_t *refs, size_t ref_count, int *ret_hold, uint64_t *ret_offset);
 
+/* Whether there is such a message: for offsets that another process wrote.  If not the arena is
+ * poisoned: who freed it would free something else. */
+bool rmt_message_known(uint64_t offset);
+
 /* Data of a message that the caller holds. -EPROTO if its header is not sound. */
 int rmt_message_data(uint64_t offset, const uint8_t **ret_data, size_t *ret_size);
 

@@ -317,7 +317,8 @@ int rmt_pipe_take(struct rmt_self *self, ramet_end *end, void *into, size_t room
     if (ret_taken->hold < 0)
         return 0;
     size_t size;
-    if (rmt_message_data(ret_taken->block, &ret_taken->data, &size) < 0 || size != ret_taken->size)
+    if (!rmt_message_known(ret_taken->block) ||
+        rmt_message_data(ret_taken->block, &ret_taken->data, &size) < 0 || size != ret_taken->size)
         return damaged();
     return 0;
 }
@@ -439,9 +440,12 @@ static int discard_one(struct rmt_self *self, struct rmt_pipe_lane lane, uint64_
         rmt_store64(&way->head, word + e.length);
     }
     rmt_guard_unlock(self, &way->take);
-    if (hold >= 0)
-        rmt_block_free(self, hold);
-    return some;
+    if (hold < 0)
+        return some;
+    if (!rmt_message_known(e.block))
+        return 0;
+    rmt_block_free(self, hold);
+    return 1;
 }
 
 void rmt_pipe_close_head(struct rmt_self *self, struct rmt_pipe_lane lane, uint64_t bytes)

@@ -226,7 +226,7 @@ static uint32_t copy_cells(struct rmt_ring *ring, uint64_t head, uint64_t stop,
     uint32_t n = 0;
     for (; head + n < stop; n++) {
         const struct rmt_cell *cell = rmt_ring_cell(ring, head + n);
-        if (cell->block)
+        if (cell->block || cell->size > RMT_CELL_BYTES)
             break;
         cells[n] = *cell;
     }
@@ -267,6 +267,10 @@ static int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_queue *q
     const struct rmt_cell *first = rmt_ring_cell(ring, head);
     if (max == 1 && tail - head > AHEAD)
         rmt_prefetch_load(rmt_ring_cell(ring, head + AHEAD));
+    if (RMT_UNLIKELY(first->block ? first->of == 0 : first->size > RMT_CELL_BYTES)) {
+        rmt_poison("a queue holds what is no item");
+        return -ENOTRECOVERABLE;
+    }
     if (first->block) {
         taken->message = first->of;
         taken->count = 1;
@@ -350,6 +354,8 @@ int rmt_queue_get(struct rmt_self *self, const struct ramet_queue *queue, struct
         } while (r == 0);
         rmt_rest_end(&rest, rmt_load64(&q->state) != 0 ? INT_MAX : 1);
     }
+    if (RMT_LIKELY(r >= 0) && taken.message != 0 && !rmt_message_known(taken.message))
+        r = -ENOTRECOVERABLE;
     if (RMT_UNLIKELY(r < 0))
         return r;
     *ret_taken = taken;

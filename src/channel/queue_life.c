@@ -150,6 +150,9 @@ int rmt_queue_drain(struct rmt_self *self, uint64_t queue)
             return r;
         int what = drain_locked(self, queue, q, hold);
         rmt_guard_unlock(self, &q->get);
+        if (what == 1 &&
+            !rmt_message_known(rmt_load64_relaxed(&self->thread->hold[hold].what) & ~RMT_TAG_MASK))
+            return -ENOTRECOVERABLE;
         if (what == 1 || what == 2)
             rmt_block_free(self, hold);
         else if (what == 0)
@@ -230,7 +233,7 @@ static void lose_item(struct rmt_self *self, uint64_t dead_offset, int index)
     rmt_guard_unlock(self, &q->get);
     if (rmt_queue_unfinished(q) == 0)
         rmt_bell_ring(&q->done_bell, INT_MAX);
-    if (message != 0)
+    if (message != 0 && rmt_message_known(message))
         rmt_block_free_of(self, dead_offset, index);
 }
 
