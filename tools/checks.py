@@ -233,6 +233,23 @@ def stage_model(session: Session) -> None:
         session.must("model", [sys.executable, ROOT / "tests" / "model" / "run.py", *form])
 
 
+def stage_fuzz(session: Session) -> None:
+    """The fuzz targets: a fixed number of inputs each; with RAMET_LONG=1 for minutes."""
+    if not shutil.which("clang"):
+        session.skip("fuzz: clang not found: install the Debian package clang")
+        return
+    probe = ["clang", "-fsanitize=fuzzer", "-x", "c", "-", "-o", str(session.folder / "probe")]
+    source = "int LLVMFuzzerTestOneInput(void){return 0;}"
+    if subprocess.run(probe, input=source, text=True, capture_output=True).returncode:
+        session.skip("fuzz: clang has no libFuzzer: install the Debian package libclang-rt-14-dev")
+        return
+    options = ["-Dfuzz=true", "-Dtests=false", "-Dexamples=false", "-Db_lundef=false"]
+    options += ["-Db_sanitize=address,undefined", "-Dc_args=" + SANITIZE_ARGS]
+    folder = build(session, "fuzz", "clang", *options)
+    if folder:
+        meson_test(session, "fuzz", folder, "--suite", "fuzz")
+
+
 SANITIZE_ARGS = "-fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 
@@ -345,6 +362,7 @@ STAGES: list[Stage] = [
     ("musl", stage_musl),
     ("aarch64", stage_aarch64),
     ("sanitizers", stage_sanitizers),
+    ("fuzz", stage_fuzz),
     ("valgrind", stage_valgrind),
     ("model", stage_model),
     ("kill", stage_kill),
