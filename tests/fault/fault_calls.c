@@ -200,6 +200,8 @@ REAL_OFFSET(ssize_t, pread, (int fd, void *to, size_t size, off_t at), EIO, -1, 
 REAL_OFFSET(FILE *, fopen, (const char *path, const char *mode), EMFILE, NULL, (path, mode))
 REAL(DIR *, opendir, (const char *path))
 FAIL_OR_CALL(opendir, EMFILE, NULL, (path))
+REAL(ssize_t, readlink, (const char *path, char *to, size_t size))
+FAIL_OR_CALL(readlink, EACCES, -1, (path, to, size))
 REAL(int, fchdir, (int fd))
 FAIL_OR_CALL(fchdir, EACCES, -1, (fd))
 REAL(int, dup2, (int from, int to))
