@@ -45,15 +45,20 @@ static void name(struct actor *a)
     CHECK(rmt_load64(&a->self.thread->word) == a->self.word);
 }
 
-void actor_make(struct actor *a)
+static pid_t idle[8];
+static int idle_count;
+
+pid_t step_idle(void (*first)(void))
 {
     int fds[2];
     char c;
-    CHECK(pipe(fds) == 0);
+    CHECK(idle_count < (int)(sizeof idle / sizeof idle[0]) && pipe(fds) == 0);
     pid_t parent = getpid(), pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
         close(fds[0]);
+        if (first)
+            first();
         CHECK(write(fds[1], "", 1) == 1);
         close(fds[1]);
         while (getppid() == parent) /* and no longer than it, whatever becomes of that one */
@@ -63,7 +68,22 @@ void actor_make(struct actor *a)
     close(fds[1]);
     CHECK(read(fds[0], &c, 1) == 1); /* it has its name by then */
     close(fds[0]);
-    *a = (struct actor){.pid = pid};
+    idle[idle_count++] = pid;
+    return pid;
+}
+
+void actor_end_idle(void)
+{
+    while (idle_count > 0) {
+        pid_t pid = idle[--idle_count];
+        kill(pid, SIGKILL);
+        CHECK(finish(pid) == -SIGKILL);
+    }
+}
+
+void actor_make(struct actor *a)
+{
+    *a = (struct actor){.pid = step_idle(NULL)};
     name(a);
 }
 

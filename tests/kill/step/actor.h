@@ -25,6 +25,8 @@ struct actor {
 
 extern struct actor *actor_now;
 
+/* Ends all processes of step_idle(). */
+void actor_end_idle(void);
 /* The calling process itself, which acts now. */
 void actor_first(struct actor *a);
 /* A new idle process, and an actor in its name. */

@@ -411,6 +411,7 @@ static void run(int shared)
             _exit(1);
     }
     CHECK(finish(victim) == 0);
+    actor_end_idle();
     _exit(tally->bad != 0);
 }
 

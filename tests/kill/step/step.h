@@ -88,6 +88,8 @@ uint64_t step_blocks(void); /* blocks in use */
 extern uint64_t
     step_blocks_less;        /* set by setup: blocks there then that go until all is verified */
 uint64_t step_members(void); /* that live and have a handle of what setup has opened */
+/* A process that lives until the case ends, and does nothing after `first`, which may be NULL. */
+pid_t step_idle(void (*first)(void));
 struct rmt_self *step_self(void);
 
 #endif
