@@ -221,7 +221,10 @@ def raising():
 
 
 @pytest.mark.parametrize("name", POOL_CALLS)
-def test_pool_calls(name):
+def test_pool_calls(name, monkeypatch):
+    # As if it were not installed: with it, a pool of ours takes a lambda; see test_functions.py.
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+
     def call(mp):
         pool_with(mp.get_context("fork"), POOL_CALLS[name])
 
