@@ -145,7 +145,8 @@ RAMET_API int ramet_view_next_object(ramet_view *view, ramet_view_object *ret_ob
 /* The name of a kind: "lock", "queue", ...; "" for one that is unknown. */
 RAMET_API const char *ramet_view_kind(uint32_t kind);
 
-/* All of it as lines of text, one for the arena, and each member, thread and object. */
+/* All of it as lines of text, one for the arena, and each member, thread and object.
+ * -EIO: `to` is in a state of error. */
 RAMET_API int ramet_view_print(ramet_view *view, FILE *to);
 
 #ifdef __cplusplus

@@ -128,7 +128,7 @@ def main() -> int:
         if page.path.suffix == ".3":
             mine = [h for h in rest if f"ramet_{h.stem}" == page.name]
             comments = "".join(header.read_text(encoding="utf-8") for header in mine)
-            in_header = set(re.findall(r"-(E[A-Z]{3,})\b", comments))
+            in_header = set(re.findall(r"-(E[A-Z0-9]{2,})\b", comments))
             check_page(page, prototypes, text, in_header)
         check_references(page, manual, functions)
     for header in rest:
