@@ -139,6 +139,13 @@ class Workers:
             if self.state == RUN or not self.shared.idle():
                 self._populate()
 
+    def _look_after(self) -> None:
+        """maintain() where no caller can be told that it failed."""
+        try:
+            self.maintain()
+        except OSError as error:  # no process could be started
+            self.broken = self.broken or error
+
     def _changed(self) -> None:
         workers = [*self.pool, *self.leaving]
         self.sentinels = tuple(w.sentinel for w in workers if hasattr(w, "sentinel"))
@@ -225,7 +232,8 @@ class Workers:
             for worker in [*self.pool, *self.leaving]:
                 if worker.pid == pid:
                     worker.join()
-                    self._collect()
+                    # And replace it: that it is gone, nobody will be told again.
+                    self._look_after()
             return self.exits.get(pid)
 
     def died(self, deaths: list[tuple[int, int]]) -> Exception | None:
@@ -272,10 +280,7 @@ class Workers:
     def _keep(self) -> None:
         while True:
             event = self.shared.event
-            try:
-                self.maintain()
-            except OSError as error:  # no process could be started
-                self.broken = self.broken or error
+            self._look_after()
             with self.lock:
                 tracked = list(self.tracked)
             for result in tracked:
