@@ -143,7 +143,8 @@ def exit_program(package):
             parent = pid
             atexit.register(say, "atexit of the child")
             {package}.util.Finalize(None, say, ("finalizer of the child",), exitpriority=1)
-            threading.Thread(target=lambda: (time.sleep(0.2), say("thread of the child"))).start()
+            first = threading.main_thread()
+            threading.Thread(target=lambda: (first.join(), say("thread of the child"))).start()
         """
     main = f"""\
         parent = os.getpid()
