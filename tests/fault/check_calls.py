@@ -13,9 +13,9 @@ import sys
 # By why they are not failed on purpose.
 NOT_FAILED = {
     "they have no error, or none that a caller could see": """
-        abort atoi clearenv clock_gettime close closedir dprintf _exit fclose ferror fflush fgets
-        fprintf fscanf fwrite getegid geteuid getgid getpid getppid getrlimit gettid getuid memcmp
-        memcpy memmove memset munmap puts qsort readdir rewinddir snprintf sscanf stderr stpcpy
+        abort atoi bcmp clearenv clock_gettime close closedir dprintf _exit fclose ferror fflush fgets
+        fprintf fputc fputs fscanf fwrite getegid geteuid getgid getpid getppid getrlimit gettid getuid memcmp
+        memcpy memmove memset munmap putchar puts qsort readdir rewinddir snprintf sscanf stderr stpcpy
         strchr strcmp strcpy strcspn strerror strlen strncmp strnlen strrchr strtol strtoul strtoull
         umask vdprintf vsnprintf write environ putenv
     """,
