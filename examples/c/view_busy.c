@@ -151,5 +151,7 @@ int main(int argc, char **argv)
     check_lines(text);
     MUST(ramet_event_set(seen));
     MUST(ramet_pool_terminate(pool));
+    ramet_job_free(job);
+    MUST(ramet_pool_free(pool));
     return 0;
 }
