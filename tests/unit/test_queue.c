@@ -300,10 +300,10 @@ static void *release(void *item)
 static void released_by_another(void)
 {
     char text[1000] = "";
-    ramet_item item;
+    ramet_item item, nothing = {0};
     pthread_t thread;
     ramet_queue *q = make(0);
-    CHECK(pthread_create(&thread, NULL, release, &(ramet_item){0}) == 0);
+    CHECK(pthread_create(&thread, NULL, release, &nothing) == 0);
     CHECK(pthread_join(thread, NULL) == 0); /* a thread's first call may take memory */
     uint64_t before = blocks();
     CHECK(ramet_queue_put(q, text, sizeof text, NULL) == 0);
