@@ -21,6 +21,7 @@
 /* Outside any arena: where a subject tells the viewer, who is no member, that it is ready. */
 static struct {
     rmt_a64 ready;
+    rmt_a64 held; /* the lock has its holder */
     pid_t tid[4];
     ramet_ref ref[16];
 } *told;
@@ -41,6 +42,7 @@ static void *hold(void *unused)
     OK(ramet_rlock_acquire(rlock, NULL));
     OK(ramet_rlock_acquire(rlock, NULL));
     told->tid[0] = (pid_t)syscall(SYS_gettid);
+    rmt_store64(&told->held, 1);
     rmt_add64(&told->ready, 1);
     for (;;)
         pause();
@@ -50,7 +52,7 @@ static void *hold(void *unused)
 static void *want_lock(void *unused)
 {
     (void)unused;
-    while (rmt_load64(&told->ready) == 0)
+    while (rmt_load64(&told->held) == 0)
         pause_ms(1);
     told->tid[1] = (pid_t)syscall(SYS_gettid);
     rmt_add64(&told->ready, 1);
@@ -166,6 +168,7 @@ static void subject(void *unused)
 static pid_t start_subject(void (*fn)(void *), uint64_t ready)
 {
     rmt_store64(&told->ready, 0);
+    rmt_store64(&told->held, 0);
     pid_t pid = child(fn, NULL);
     while (rmt_load64(&told->ready) < ready)
         pause_ms(1);
