@@ -21,7 +21,8 @@
 /* Outside any arena: where a subject tells the viewer, who is no member, that it is ready. */
 static struct {
     rmt_a64 ready;
-    rmt_a64 held; /* the lock has its holder */
+    rmt_a64 held;     /* the lock has its holder */
+    rmt_a64 at_third; /* the pool's worker is at its third item: two are finished */
     pid_t tid[4];
     ramet_ref ref[16];
 } *told;
@@ -89,9 +90,11 @@ static int nap(const void *in, void *out, const void *arg, size_t arg_size)
     CHECK(arg_size == 0);
     int number;
     memcpy(&number, in, sizeof number);
-    if (number == 2)
+    if (number == 2) {
+        rmt_store64(&told->at_third, 1);
         for (;;)
             pause();
+    }
     return 0;
 }
 
@@ -109,8 +112,8 @@ static void make_pool(void)
                                                .method = RAMET_FORK},
                          &pool));
     OK(ramet_pool_map(pool, "nap", items, sizeof items[0], 5, NULL, 0, &each, &job));
-    while (ramet_job_wait(job, in_ms(20)) != -ETIMEDOUT)
-        ;
+    while (rmt_load64(&told->at_third) == 0)
+        pause_ms(1);
 }
 
 static void subject(void *unused)
@@ -169,6 +172,7 @@ static pid_t start_subject(void (*fn)(void *), uint64_t ready)
 {
     rmt_store64(&told->ready, 0);
     rmt_store64(&told->held, 0);
+    rmt_store64(&told->at_third, 0);
     pid_t pid = child(fn, NULL);
     while (rmt_load64(&told->ready) < ready)
         pause_ms(1);
