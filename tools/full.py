@@ -3,7 +3,7 @@
 
 A test's full form is what it does under RAMET_LONG=1, which the meson setup `long` sets; tests of
 the suite `long` run here only.  A part that is no meson test is a stage of its own, a function in a
-list below, which counts what it did by `session.must` or `session.result`.
+list, here or in checks.py, which counts what it did by `session.must` or `session.result`.
 """
 
 import os
@@ -66,9 +66,6 @@ KILL: list[Stage] = [
     ("seeded", stage_seeded),
 ]
 
-# What `make test-long` runs besides the stages of `make test` and of `make test-kill`.
-LONG: list[Stage] = []
-
 
 def test_kill() -> int:
     checks.limit = FULL_LIMIT
@@ -77,10 +74,11 @@ def test_kill() -> int:
 
 
 def test_long() -> int:
+    """The stages of `make test` and of `make test-kill`, all in full."""
     checks.limit = FULL_LIMIT
     os.environ["RAMET_LONG"] = "1"
     short = [stage for stage in checks.STAGES if stage[0] != "kill"]
-    return checks.main([*short, *KILL, *LONG])
+    return checks.main([*short, *KILL])
 
 
 def stage_storm(session: Session) -> None:
