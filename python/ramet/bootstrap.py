@@ -20,6 +20,7 @@ import contextlib
 import functools
 import io
 import multiprocessing.context as _std_context
+import multiprocessing.process as _std_process
 import multiprocessing.reduction as _std_reduction
 import os
 import pickle
@@ -29,9 +30,8 @@ import threading
 from collections.abc import Callable
 from multiprocessing import util
 
-from . import context, process
+from . import context
 from .child import exit_code
-from .pidfd import ended
 
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ FAILED = b"E"
 @functools.lru_cache(maxsize=512)
 def _is_handle(cls: type) -> bool:
     """Whether objects of a class may stand for something in the arena: all that are ramet's."""
-    if issubclass(cls, process.BaseProcess | _std_context.BaseContext):
+    if issubclass(cls, _std_process.BaseProcess | _std_context.BaseContext):
         return False
     if getattr(cls, "_travels_counted", False):
         return False  # its pickle carries a handle that keeps it, see connection.py
@@ -252,7 +252,7 @@ def run(
 
     `from_parent` is a buffered reader of `fd`. `token` is None where the starter reports failures.
     """
-    current = process.current_process()
+    current = _std_process.current_process()
     if not from_parent.peek(1):
         return 1  # the parent is gone, or has taken another child instead of this one
     current._inheriting = True
@@ -260,6 +260,8 @@ def run(
         prepare(pickle.load(from_parent))
         process_obj = pickle.load(from_parent)
     except BaseException as error:
+        from .pidfd import ended  # late: a child that begins has no need of it
+
         if ended(parent_sentinel):
             return 1
         return _failed(fd, current.name, error, token)

@@ -19,8 +19,6 @@ import threading
 from collections.abc import Callable
 from multiprocessing import util
 
-from . import parent_death
-
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -187,9 +185,3 @@ def run(function: Callable[..., int], *args: Any) -> NoReturn:
                 atexit._run_exitfuncs()
         finally:
             os._exit(code & 0xFF)
-
-
-def tied(process_obj: Any, tie: int, parent_pid: int, parent_sentinel: int) -> int:
-    """Be the process of `process_obj`, once it ends with its parent; for a daemonic one."""
-    parent_death.tie(tie, parent_pid, parent_sentinel)
-    return process_obj._bootstrap(parent_sentinel=parent_sentinel)

@@ -10,10 +10,12 @@ parent's pidfd. SIGKILL, since nobody is left who would notice that a gentler si
 import os
 import signal
 import threading
+from typing import Any
 
 from . import _ramet
 
-# How a child ends with its parent; a plain int, as it stands on the child's command line.
+# How a child ends with its parent; a plain int, as it stands on the child's command line, where 0
+# spares a child that does not even the import of this module.
 NOT = 0
 BY_SIGNAL = 1
 BY_WATCH = 2
@@ -35,3 +37,9 @@ def tie(how: int, parent_pid: int, parent_sentinel: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
     elif how == BY_WATCH:
         _ramet.watch_parent(os.dup(parent_sentinel), signal.SIGKILL)
+
+
+def tied(process_obj: Any, how: int, parent_pid: int, parent_sentinel: int) -> int:
+    """Be the process of `process_obj`, once it ends with its parent; for a daemonic one."""
+    tie(how, parent_pid, parent_sentinel)
+    return process_obj._bootstrap(parent_sentinel=parent_sentinel)

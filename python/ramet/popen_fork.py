@@ -41,7 +41,7 @@ class Popen(_ramet.Child, _std.Popen):
             if pid == 0:
                 if tie == parent_death.NOT:
                     child.run(process_obj._bootstrap, ourselves)
-                child.run(child.tied, process_obj, tie, self._owner, ourselves)
+                child.run(parent_death.tied, process_obj, tie, self._owner, ourselves)
             self._adopt(pid)
         finally:
             # An exception that a signal handler raised in the child, before it got anywhere, must

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import multiprocessing.context as _std_context
+import multiprocessing.process as _std_process
 import multiprocessing.spawn as _std
 import os
 import sys
@@ -15,7 +18,7 @@ from multiprocessing.spawn import (
 )
 from subprocess import _args_from_interpreter_flags
 
-from . import _ramet, bootstrap, context, parent_death, process, resource_tracker
+from . import _ramet, bootstrap, context
 
 TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ FROZEN_FLAG = "--ramet-fork"
 
 def python_path() -> list[str]:
     """Our sys.path, for a process with another working directory."""
-    here = process.ORIGINAL_DIR
+    here = _std_process.ORIGINAL_DIR
     return [
         here if entry == "" and here is not None else entry
         for entry in sys.path
@@ -97,22 +100,60 @@ def prepare(data: dict[str, Any]) -> None:
     _std.prepare(data)
 
 
+def _has_finalizer(cls: type) -> bool:
+    return any("__del__" in vars(base) for base in cls.__mro__)
+
+
+def _thaw() -> None:
+    """At exit, after all other exit functions: have the interpreter tear down what must be.
+
+    What a child has loaded before it knows its program is frozen: modules that last as long as the
+    process, and whose teardown would be a tenth of the time of a short child. The teardown matters
+    only for what the program has put into them, say a file that nothing but a module of the
+    standard library refers to. So it takes place where an object of the program's has a finalizer.
+    """
+    buffer = getattr(sys.stdin, "buffer", None)
+    of_the_child = {id(sys.stdin), id(buffer), id(getattr(buffer, "raw", None))}
+    known: dict[int, bool] = {}  # by id, since a metaclass may make its classes unhashable
+    for obj in gc.get_objects():
+        if id(obj) in of_the_child:
+            continue
+        cls = type(obj)
+        if id(cls) not in known:
+            known[id(cls)] = _has_finalizer(cls)
+        if known[id(cls)]:
+            gc.unfreeze()
+            return
+
+
 def spawn_main(
     data: int,
     parent: int,
     parent_pid: int,
     arena: int,
-    tie: int = parent_death.NOT,
+    tie: int = 0,
     token: int | None = None,
     tracker: int | None = None,
 ) -> None:
-    """Run the child of a spawn, and exit. Arguments but `parent_pid` and `tie` are descriptors."""
+    """Run the child of a spawn, and exit. Arguments but `parent_pid` and `tie` are descriptors.
+
+    Each module that is imported is a good part of what a start costs, so that those which few
+    children have a use for are imported for these alone.
+    """
     for fd in (data, parent, arena, token, tracker):
         if fd is not None:
             os.set_inheritable(fd, False)
-    parent_death.tie(tie, parent_pid, parent)
+    if tie:
+        from . import parent_death
+
+        parent_death.tie(tie, parent_pid, parent)
     _ramet.attach(arena)
     os.close(arena)
-    resource_tracker.inherit(tracker)
+    if tracker is not None:
+        from . import resource_tracker
+
+        resource_tracker.inherit(tracker)
+    atexit.register(_thaw)  # first, so that it is called last
+    gc.freeze()
     from_parent = open(data, "rb", closefd=False)
     sys.exit(bootstrap.run(data, from_parent, parent, token, prepare))

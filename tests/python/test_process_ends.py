@@ -166,6 +166,46 @@ def test_exit_functions_run_where_the_standard_library_runs_them(method, write):
     assert "finalizer of the child False" in outcomes[1][1]
 
 
+@pytest.mark.parametrize("kept", ["os.kept = {}", "os.kept = []; os.kept += [{}, os.kept]"])
+def test_file_that_only_a_library_module_refers_to_is_flushed(write, tmp_path, kept):
+    """As at any exit of an interpreter, though a child sets the library's modules apart."""
+    file = tmp_path / "kept"
+    functions = f"""
+def child():
+    file = open({str(file)!r}, "w")
+    file.write("kept")
+    {kept.format("file")}
+"""
+    main = "process = context.Process(target=child); process.start(); process.join()"
+    assert run(write(functions, main), "spawn") == (0, "", "")
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("finalizer", [False, True])
+def test_library_is_torn_down_where_the_program_has_a_finalizer(write, finalizer):
+    functions = f"""
+import gc
+from ramet import spawn
+
+class Finalized:
+    def __del__(self):
+        pass
+
+def child():
+    if {finalizer}:
+        os.kept = Finalized()
+    atexit.unregister(spawn._thaw)
+    atexit.register(look)
+
+def look():
+    frozen = gc.get_freeze_count()
+    spawn._thaw()
+    print(frozen > 1000, gc.get_freeze_count() == (0 if {finalizer} else frozen))
+"""
+    main = "process = context.Process(target=child); process.start(); process.join()"
+    assert run(write(functions, main), "spawn") == (0, "True True\n", "")
+
+
 # ------------------------------------------------------------------------- statuses that are lost
 
 
