@@ -371,6 +371,11 @@ STAGES: list[Stage] = [
 
 def run_stages(session: Session, stages: Iterable[Stage]) -> None:
     chosen = os.environ.get("RAMET_STAGES", "").split()
+    stages = list(stages)
+    unknown = set(chosen).difference(name for name, _ in stages)
+    if unknown:
+        names = " ".join(name for name, _ in stages)
+        raise SystemExit(f"RAMET_STAGES: no stage {', '.join(sorted(unknown))} in: {names}")
     for name, stage in stages:
         if chosen and name not in chosen:
             continue
