@@ -22,7 +22,7 @@
 #include <ramet/base.h>
 
 #define RMT_MAGIC 0x74656d6172a7e7a1ULL
-#define RMT_LAYOUT_VERSION 2u
+#define RMT_LAYOUT_VERSION 3u
 
 /* ---- words that say who.  0 is nobody.
  *   63..32 epoch   of the member slot: differs for each process that ever had the slot
@@ -121,9 +121,7 @@ struct rmt_member {
         recoverer; /* rmt_word of who recovers it; CAS while DYING; 0 set before LIVE or RESERVED */
     rmt_a64 handles; /* first chunk of handle entries (block of kind RMT_KIND_HANDLES); 0 none */
     rmt_a64 threads; /* first chunk of further sub-slots (block of kind RMT_KIND_THREADS); 0 none */
-    rmt_a64 recoverer_at; /* sub-slot of the recoverer; stays that of the one before until this one
-                             has passed through the guard in which that one died */
-    uint64_t spare[56];
+    uint64_t spare[57];
     struct rmt_thread thread[RMT_MEMBER_THREADS];
 }; /* 2048 bytes */
 

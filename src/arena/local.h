@@ -90,7 +90,7 @@ void rmt_handles_after_fork(void);
 void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot); /* of a dead or abandoned member */
 
 /* death.c */
-int rmt_dead_known(uint64_t word);    /* 1 if the slot has moved on; makes no system call */
+int rmt_dead_known(uint64_t word);    /* 1 if found dead before, recovered or not; no system call */
 int rmt_dead_thorough(uint64_t word); /* as rmt_dead, and 1 also if the process left by exec */
 int rmt_pid_gone(pid_t pid, uint64_t before); /* 1 none that started by then; 0: at any time */
 #ifdef RAMET_HOOKS /* tests: whom this process takes for dead although he lives; NULL nobody */

@@ -5,10 +5,9 @@
  * recovering process may itself die anywhere: the next one takes its place (`recoverer`) and does
  * the rest.
  *
- * Order: first the guards in which an earlier recoverer of this slot stood, and what it held
- * itself; then the guard that a thread stood in, because a commit of the dead that is armed must be
- * applied before anyone looks at its holds; then holds; then handles; then the chunks; at last the
- * slot itself.
+ * Order: first the whole of an earlier recoverer of this slot; then the guard that a thread stood
+ * in, because a commit of the dead that is armed must be applied before anyone looks at its holds;
+ * then holds; then handles; then the chunks; at last the slot itself.
  */
 #include "arena/block.h"
 #include "arena/local.h"
@@ -145,10 +144,17 @@ static void look_at_others(struct rmt_self *self, uint64_t process)
     }
 }
 
-/* Makes this thread the one that recovers the slot: true if it is.  ret_before: the one who died as
- * its recoverer, or 0. */
-static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64_t state,
-                             uint64_t *ret_before)
+/* Whether all that the dead process of `word` held has been given back. */
+static bool is_recovered(uint64_t word)
+{
+    uint64_t state = rmt_load64(&rmt_member_at(rmt_word_slot(word))->state);
+    return (uint32_t)(state >> 32) != rmt_word_epoch(word);
+}
+
+/* Makes this thread the one that recovers the slot: true if it is.  What an earlier recoverer, who
+ * died as such, had in its hands or armed may be part of what is recovered here, so that it is
+ * recovered first; where another is at that, this slot is left to him (see attend_to_the_left). */
+static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64_t state)
 {
     uint64_t dying = (state & ~15ull) | RMT_MEMBER_DYING;
     if (rmt_member_state_of(state) != RMT_MEMBER_DYING) {
@@ -157,14 +163,17 @@ static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64
             return false; /* a reserved child has claimed itself, or another life has begun */
     }
     uint64_t who = rmt_load64(&m->recoverer);
-    if (who != 0 && (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead(who)))
-        return false;
+    if (who != 0) {
+        if (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead(who))
+            return false;
+        rmt_recover(self, who);
+        if (!is_recovered(who))
+            return false;
+    }
     if (!rmt_cas64(&m->recoverer, &who, self->word))
         return false;
-    if (rmt_load64(&m->state) == dying) {
-        *ret_before = who;
+    if (rmt_load64(&m->state) == dying)
         return true;
-    }
     /* Somebody else was done in between and the slot has another life, whose word this is: put it
      * back. */
     uint64_t mine = self->word;
@@ -172,28 +181,17 @@ static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64
     return false;
 }
 
-static uint64_t guard_of_thread(uint64_t offset)
+/* A record that the parent armed when it filled the reservation, and that names words of this slot,
+ * must be applied before anybody looks at them.  (Passing through a guard that has nothing to do
+ * with this is harmless, so it does not matter whose the sub-slot is by now.) */
+static void pass_through_parent(struct rmt_self *self, const struct rmt_member *m)
 {
-    return rmt_load64(&((const struct rmt_thread *)rmt_at(offset))->guard);
-}
-
-/* This thread has just become the recoverer, after `who` who died as such, 0: nobody.  What others
- * had armed that names words of this slot must be applied before anybody looks at them: records of
- * an earlier recoverer, and of the parent that filled a reservation.  (Passing through a guard that
- * has nothing to do with this is harmless, so it does not matter whose the sub-slots are by now.)
- * What the earlier recoverer had in its hands may be part of what is recovered here: it goes first.
- */
-static void succeed(struct rmt_self *self, struct rmt_member *m, uint64_t who)
-{
-    uint64_t before = rmt_load64(&m->recoverer_at), parent = rmt_load64(&m->parent);
-    if (before != 0 && rmt_reach(before) == 0)
-        pass_through(self, guard_of_thread(before));
-    rmt_store64(&m->recoverer_at, self->offset);
-    if (parent != 0)
-        pass_through(self, guard_of_thread(rmt_member_offset(rmt_word_slot(parent)) +
-                                           offsetof(struct rmt_member, thread)));
-    if (who != 0)
-        rmt_recover(self, who);
+    uint64_t parent = rmt_load64(&m->parent);
+    if (parent == 0)
+        return;
+    uint64_t thread =
+        rmt_member_offset(rmt_word_slot(parent)) + offsetof(struct rmt_member, thread);
+    pass_through(self, rmt_load64(&((const struct rmt_thread *)rmt_at(thread))->guard));
 }
 
 static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t state)
@@ -213,8 +211,22 @@ static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t stat
     rmt_store64_relaxed(&m->pid, 0);
     rmt_store64_relaxed(&m->start_time, 0);
     rmt_store64_relaxed(&m->parent, 0);
-    rmt_store64_relaxed(&m->recoverer_at, 0); /* nothing is armed any more */
     rmt_store64(&m->state, rmt_member_word(epoch + 1, 0, RMT_MEMBER_FREE));
+}
+
+/* After a slot has become free: the slots that somebody left because what their dead recoverer had
+ * in its hands was not given back yet, or whose recoverer has died since.  Who finds a slot in
+ * recovery either sees that the dead recoverer's own slot is free again, and goes on, or leaves
+ * before that, and the one who frees it looks here after.  If that one dies in between, so does who
+ * recovers him.  (tests/model/recover.pml) */
+static void attend_to_the_left(struct rmt_self *self)
+{
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        if (rmt_member_state_of(state) == RMT_MEMBER_DYING)
+            rmt_recover_slot(self, slot, state);
+    }
 }
 
 void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
@@ -225,13 +237,14 @@ void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
                   rmt_member_word((uint32_t)(state >> 32) + 1, 0, RMT_MEMBER_FREE));
         return;
     }
-    uint64_t before;
-    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, m, state, &before))
+    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, m, state))
         return;
     uint32_t was = self->recovering;
     self->recovering = 1;
-    succeed(self, m, before);
+    pass_through_parent(self, m);
     recover_contents(self, slot, state);
+    if (!was)
+        attend_to_the_left(self);
     self->recovering = was;
     uint64_t dead = self->found_dead; /* by a guard on the way */
     if (dead != 0 && !was) {

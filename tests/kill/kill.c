@@ -13,19 +13,31 @@
 struct kill_shared *kill_shared;
 
 static uint64_t left; /* in the victim: operations until the fatal one */
+static int at_that;   /* the signal that comes then */
 
 static void count(enum rmt_hook_kind kind, const volatile void *word)
 {
     (void)kind;
     (void)word;
     if (--left == 0)
-        kill(getpid(), SIGKILL);
+        kill(getpid(), at_that);
+}
+
+static void arm(uint64_t nth, int sig)
+{
+    left = nth;
+    at_that = sig;
+    rmt_hook = count;
 }
 
 void kill_arm(uint64_t nth)
 {
-    left = nth;
-    rmt_hook = count;
+    arm(nth, SIGKILL);
+}
+
+void kill_arm_stop(uint64_t nth)
+{
+    arm(nth, SIGSTOP);
 }
 
 void kill_disarm(void)

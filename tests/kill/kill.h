@@ -41,6 +41,7 @@ void kill_run(const struct kill_case *c);
 
 /* In the victim: from here on operations count (harness: at the start of victim). */
 void kill_arm(uint64_t nth);
+void kill_arm_stop(uint64_t nth); /* there it is stopped, not killed */
 void kill_disarm(void);
 
 #endif

@@ -2,8 +2,9 @@
  *
  * kill_double.c: a death at each atomic operation of a recovery.  A victim dies with something in
  * its hands; a recoverer is killed at its Nth operation; then the parent recovers both, in the
- * order of their slots, which is now the one and now the other.  Nothing may be given back twice,
- * or not at all.
+ * order of their slots, which is now the one and now the other.  Or two others do, the first of
+ * whom is stopped somewhere in it until the second can do no more: both are recovered between them,
+ * whichever left what to whom.  Nothing may be given back twice, or not at all.
  */
 #include "arena/handle.h"
 #include "arena/local.h"
@@ -17,6 +18,8 @@
 
 #define DENSE 150 /* from here on not every point: most are empty entries of tables */
 #define STRIDE 7
+#define STOPS 211 /* at one of so many operations the first of two recoverers is stopped */
+#define TURNS 12  /* stops for each point, in the long form */
 
 struct double_case {
     const char *name;
@@ -70,8 +73,78 @@ static void run_recoverer(void *arg)
     kill_disarm();
 }
 
+/* ---- two recoverers at once */
+
+static void run_stopped(void *arg)
+{
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    kill_arm_stop(*(const uint64_t *)arg);
+    rmt_sweep(self);
+    kill_disarm();
+}
+
+static void run_other(void *unused)
+{
+    struct rmt_self *self;
+    (void)unused;
+    OK(rmt_self(&self));
+    raise(SIGSTOP);
+    rmt_sweep(self);
+}
+
+/* Whether the process has ended, or sleeps. */
+static bool is_at_rest(pid_t pid)
+{
+    siginfo_t info = {0};
+    CHECK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0);
+    if (info.si_pid == pid)
+        return true;
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *stat = fopen(path, "r");
+    CHECK(stat != NULL);
+    CHECK(fscanf(stat, "%*d (%*[^)]) %c", &state) == 1);
+    fclose(stat);
+    return state == 'S';
+}
+
+static bool has_a_slot(pid_t pid)
+{
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t slot = 1; slot < high; slot++) {
+        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+        if (rmt_member_state_of(state) != RMT_MEMBER_FREE && rmt_member_pid_of(state) == pid)
+            return true;
+    }
+    return false;
+}
+
+/* Two processes recover `victim` and its recoverer `dead`, the first stopped at its Nth operation
+ * until the second has ended or can not go on.  (The parent could not fork meanwhile: it may be in
+ * a guard that the first is stopped.) */
+static void recover_by_two(pid_t victim, pid_t dead, uint64_t nth)
+{
+    int status;
+    pid_t second = child(run_other, NULL);
+    CHECK(waitpid(second, &status, WUNTRACED) == second && WIFSTOPPED(status));
+    pid_t first = child(run_stopped, &nth);
+    CHECK(waitpid(first, &status, WUNTRACED) == first);
+    bool stopped = WIFSTOPPED(status);
+    CHECK(stopped || status == 0);
+    CHECK(kill(second, SIGCONT) == 0);
+    while (!is_at_rest(second))
+        usleep(100);
+    CHECK(!stopped || kill(first, SIGCONT) == 0);
+    CHECK(!stopped || finish(first) == 0);
+    CHECK(finish(second) == 0);
+    CHECK(!has_a_slot(victim) && !has_a_slot(dead));
+}
+
+/* ---- one point of a case */
+
 /* True if the recoverer came through. */
-static bool one(const struct double_case *c, uint64_t nth)
+static bool one(const struct double_case *c, uint64_t nth, uint64_t turn)
 {
     if (c->setup)
         c->setup();
@@ -86,6 +159,8 @@ static bool one(const struct double_case *c, uint64_t nth)
     pid_t recoverer = child(run_recoverer, &nth);
     int status = finish(recoverer);
     CHECK(status == 0 || status == -SIGKILL);
+    if (status != 0 && (nth + turn) % 2)
+        recover_by_two(victim, recoverer, 1 + (nth * 37 + turn * 16) % STOPS);
     while (OK(ramet_sweep()) > 0)
         ;
     OK(ramet_arena_check(2));
@@ -107,9 +182,12 @@ static void run(const struct double_case *c)
     if (c->verify)
         c->verify();
     blocks_before = blocks();
-    uint64_t n = 1, points = 0;
-    for (; alarm(600), !one(c, n); points++)
+    uint64_t n = 1, points = 0, turns = getenv("RAMET_LONG") ? TURNS : 1;
+    for (; alarm(600), !one(c, n, 0); points++) {
+        for (uint64_t turn = 1; turn < turns; turn++)
+            one(c, n, turn);
         n += n < DENSE ? 1 : STRIDE;
+    }
     printf("%-24s recoverer killed at %lu of %lu points\n", c->name, (unsigned long)points,
            (unsigned long)n);
     fflush(stdout);

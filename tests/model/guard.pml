@@ -14,12 +14,12 @@
  *   commit                 rmt_redo (one step: nobody reads a record that is not armed),
  *                          rmt_commit, rmt_replay
  *   guard_unlock           rmt_guard_unlock: exchange, then thread.guard = 0; _unlock_slow: recover
- *   become                 become_recoverer (epochs: member.pml)
+ *   become                 become_recoverer, and first the recoverer before us, nested (epochs:
+ *                          member.pml; who goes on when several recover: recover.pml)
  *   pass_through           pass_through: takes the guard and releases it
  *   give_back              recover_permit of sync/semaphore.c: looks at the hold again under the
  *                          guard
- *   recover ... contents    rmt_recover_slot, succeed, recover_thread; once nested, for the
- *                           recoverer before us
+ *   recover ... contents   rmt_recover_slot, recover_thread
  *
  * Abstracted. Waiting for the guard is blocking until it is free or its owner is dead: the futex
  * handshake is that of the lock (lock.pml), and here only who gets in matters. One guard: what two
@@ -63,7 +63,6 @@ byte mem[1 + MEMBERS]; /* [0] permits that are taken; [1 + i] hold of member i *
 bool intent[MEMBERS];  /* thread.guard: there is only one guard */
 byte state[MEMBERS];
 byte recoverer[MEMBERS];
-byte recoverer_at[MEMBERS]; /* sub-slot of the recoverer + 1: of its intent */
 bool ended[MEMBERS];
 
 #ifdef SEED_SLEEPING_DEAD
@@ -167,7 +166,7 @@ inline change()
 
 proctype member(byte me)
 {
-	byte i, n, seen, found, b, before, kind, who, then, d, outer, program;
+	byte i, n, seen, found, before, kind, who, then, d, outer, program;
 
 next: /* nothing is held, nothing is being done */
 	if
@@ -216,9 +215,8 @@ section:
 	STEP(intent[me] = 0; kind = 0; who = 0);
 	if
 	:: then == 0 -> goto next
-	:: then == 1 -> then = 0; goto passed_recoverer
-	:: then == 2 -> then = 0; goto passed_own
-	:: then == 3 -> then = 0; goto given_back
+	:: then == 1 -> then = 0; goto passed_own
+	:: then == 2 -> then = 0; goto given_back
 	fi;
 
 recover: /* become_recoverer */
@@ -229,8 +227,17 @@ recover: /* become_recoverer */
 	STEP(if :: state[d - 1] == LIVE -> state[d - 1] = DYING :: else fi);
 	STEP(before = recoverer[d - 1]);
 	if
+	:: before == 0
 	:: before != 0 && !dead[before - 1] -> goto leave
-	:: else
+	:: before != 0 && dead[before - 1] ->
+		assert(outer == 0);
+		atomic { outer = d; d = before; before = 0; goto recover };
+back:
+		atomic { before = d; d = outer; outer = 0 };
+		if
+		:: state[before - 1] != FREED -> goto leave
+		:: else
+		fi
 	fi;
 	atomic {
 		if
@@ -243,43 +250,29 @@ recover: /* become_recoverer */
 	:: state[d - 1] != DYING -> goto leave /* somebody else was done in between: see member.pml */
 	:: else
 	fi;
-	/* succeed */
-	STEP(b = recoverer_at[d - 1]);
-#ifndef SEED_NO_PASS
-	if
-	:: b != 0 && intent[b - 1] -> atomic { kind = PASS; then = 1; goto section }
-	:: else
-	fi;
-#endif
-passed_recoverer:
-	STEP(recoverer_at[d - 1] = me + 1; b = 0);
-	if
-	:: before != 0 && outer == 0 -> atomic { outer = d; d = before; before = 0; goto recover }
-	:: else -> before = 0
-	fi;
+	before = 0;
 
-contents: /* recover_thread */
+	/* recover_thread */
 #ifndef SEED_NO_PASS
 	if
-	:: intent[d - 1] -> atomic { kind = PASS; then = 2; goto section }
+	:: intent[d - 1] -> atomic { kind = PASS; then = 1; goto section }
 	:: else
 	fi;
 #endif
 passed_own:
 #ifndef SEED_NOT_GIVEN_BACK
 	if
-	:: mem[d] == 1 -> atomic { kind = GIVE; who = d - 1; then = 3; goto section }
+	:: mem[d] == 1 -> atomic { kind = GIVE; who = d - 1; then = 2; goto section }
 	:: else
 	fi;
 #endif
 given_back:
-	STEP(recoverer_at[d - 1] = 0);
 	STEP(state[d - 1] = FREED);
 
 leave:
 	before = 0;
 	if
-	:: outer != 0 -> atomic { d = outer; outer = 0; goto contents }
+	:: outer != 0 -> goto back
 	:: else -> atomic { d = 0; goto next }
 	fi;
 died:
