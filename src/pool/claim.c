@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * claim.c: the worker's side of jobs: its record, claims, results.  What happens to all of this
- * when the worker dies is in recover.c.
+ * claim.c: how a worker claims ranges of items, and gives the rest of one back.  What happens to
+ * them when the worker dies is in recover.c.
  */
 #include "pool/claim.h"
 
@@ -10,11 +10,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <unistd.h>
-
-#define JOB_WORD(job, field) rmt_word_in((job), offsetof(struct rmt_job, field))
-#define POOL_WORD(pool, field) rmt_word_in((pool), offsetof(struct rmt_pool, field))
-#define RECORD_WORD(record, field) rmt_word_in((record), offsetof(struct rmt_record, field))
 
 /* A range of automatic length is meant to take this long: a claim and a publish cost about a
  * microsecond, so they vanish in it, and no worker ends much later than the others. */
@@ -26,191 +21,6 @@
 
 /* A busy worker looks this often whether the parent lives. */
 #define LOOK_NS 100000000
-
-#define PACK_SMALL 448u
-#define PACK_LARGE 30000u /* stays in the size classes of small blocks */
-
-int rmt_worker_join(struct rmt_worker *w, uint64_t pool, uint64_t number)
-{
-    struct rmt_pool *p = rmt_pool_at(pool);
-    struct rmt_self *self;
-    int hold, notice;
-    uint64_t record, death;
-    int r = rmt_self(&self);
-    if (r < 0)
-        return r;
-    r = rmt_block_alloc(self, sizeof(struct rmt_record), RMT_KIND_PART, &hold, &record);
-    if (r < 0)
-        return r;
-    /* The notice of this worker's death, so that recovery needs no memory. */
-    r = rmt_block_alloc(self, 64, RMT_KIND_PART, &notice, &death);
-    if (r == 0) {
-        rmt_block_at(death)->arg[RMT_RESULT_KIND] = RMT_RESULT_DEATH;
-        rmt_block_at(death)->arg[RMT_RESULT_DETAIL] = (uint64_t)getpid();
-        r = rmt_block_chain(self, record, notice);
-        if (r < 0)
-            rmt_block_free(self, notice);
-    }
-    struct rmt_record *mine = rmt_record_at(record);
-    memset(mine, 0, sizeof(*mine));
-    rmt_store64_relaxed(&mine->pool, pool);
-    rmt_store64_relaxed(&mine->pid, (uint64_t)getpid());
-    rmt_store64_relaxed(&mine->current, RMT_NO_ITEM);
-    if (r == 0)
-        r = rmt_guard_lock(self, &p->guard);
-    if (r < 0) {
-        rmt_block_free(self, hold);
-        return r;
-    }
-    rmt_store64_relaxed(&mine->link, rmt_load64_relaxed(&p->records));
-    rmt_redo(&p->guard, 0, POOL_WORD(pool, records), record);
-    rmt_redo(&p->guard, 1, rmt_hold_what(self, hold), record | RMT_HOLD_CLAIM);
-    rmt_commit(&p->guard, 2);
-    /* Here, since a worker that joins is what follows a worker's death. */
-    int left = rmt_job_remove_left(self, p);
-    rmt_guard_unlock(self, &p->guard);
-    if (left >= 0)
-        rmt_block_free(self, left);
-    rmt_or64(&p->joined[number % RMT_JOINED_BITS / 64], 1ull << (number % 64));
-    memset(w, 0, sizeof(*w));
-    w->self = self;
-    w->word = self->word;
-    w->pool = pool;
-    w->record = record;
-    w->r = mine;
-    w->hold = hold;
-    w->at = RMT_NO_ITEM;
-    w->result_bytes = 16;
-    return 0;
-}
-
-/* ---- results */
-
-/* Under the guard: moves the block `block` of `count` results to the job, with it out of the word
- * `from`, and the record past them.  `over`: the range is done.  One commit. */
-static void publish(struct rmt_worker *w, struct rmt_pool *p, uint64_t block, uint64_t from,
-                    uint64_t count, bool over)
-{
-    struct rmt_job *j = rmt_job_at(w->job);
-    unsigned n = 0;
-    w->pending += count;
-    if (block != 0) {
-        uint64_t next = block + offsetof(struct rmt_block, next);
-        rmt_redo(&p->guard, n++, JOB_WORD(w->job, results), block);
-        rmt_redo(&p->guard, n++, next, rmt_load64_relaxed(&j->results));
-        rmt_redo(&p->guard, n++, from, 0);
-        rmt_redo(&p->guard, n++, JOB_WORD(w->job, finished),
-                 rmt_load64_relaxed(&j->finished) + count);
-    }
-    if (over)
-        rmt_redo(&p->guard, n++, RECORD_WORD(w->record, state), RMT_RECORD_IDLE);
-    else
-        rmt_redo(&p->guard, n++, RECORD_WORD(w->record, first), w->pending);
-    rmt_commit(&p->guard, n);
-}
-
-/* Under the guard: publishes the pack, if there is anything in it. */
-static void publish_pack(struct rmt_worker *w, struct rmt_pool *p, bool over)
-{
-    if (w->pack_done != 0) {
-        publish(w, p, rmt_load64_relaxed(&w->r->results), RECORD_WORD(w->record, results),
-                w->pack_done, over);
-        w->pack = NULL;
-        w->pack_done = w->pack_used = w->pack_capacity = 0;
-    } else if (over) {
-        publish(w, p, 0, 0, 0, true);
-    }
-}
-
-/* After a publish, outside the guard: tells the submitter if it has what it waits for. */
-static void tell_if_wanted(struct rmt_worker *w, uint64_t finished, uint64_t want)
-{
-    if (finished >= want)
-        rmt_pool_tell(w->self, w->pool);
-    else
-        rmt_store64(&w->self->thread->wakes, 0);
-}
-
-static int flush(struct rmt_worker *w, int hold)
-{
-    struct rmt_pool *p = rmt_pool_at(w->pool);
-    struct rmt_job *j = rmt_job_at(w->job);
-    rmt_store64(&w->self->thread->wakes, POOL_WORD(w->pool, event));
-    int r = rmt_guard_lock(w->self, &p->guard);
-    if (r < 0)
-        return r;
-    publish_pack(w, p, false);
-    if (hold >= 0) {
-        uint64_t what = rmt_hold_what(w->self, hold);
-        uint64_t block = rmt_load64_relaxed(&w->self->thread->hold[hold].what) & ~RMT_TAG_MASK;
-        publish(w, p, block, what, 1, false);
-    }
-    uint64_t finished = rmt_load64_relaxed(&j->finished);
-    rmt_guard_unlock(w->self, &p->guard); /* full barrier: then look at what is wanted */
-    tell_if_wanted(w, finished, rmt_load64(&j->want)); /* an ACTIVE record keeps the job there */
-    w->flushed = rmt_os_now_coarse();
-    return 0;
-}
-
-int rmt_worker_room(struct rmt_worker *w, uint64_t size, uint8_t **ret_to)
-{
-    if (w->pack_done != 0 &&
-        (size > w->pack_capacity - w->pack_used || w->pack_done == RMT_PACK_MAX)) {
-        int r = flush(w, -1);
-        if (r < 0)
-            return r;
-    }
-    if (w->pack == NULL || size > w->pack_capacity) {
-        struct rmt_pool *p = rmt_pool_at(w->pool);
-        uint64_t room = (w->end - w->at) * w->result_bytes * 5 / 4;
-        uint64_t block, old;
-        int hold;
-        room = room < PACK_SMALL ? PACK_SMALL : room > PACK_LARGE ? PACK_LARGE : room;
-        room = room < size ? size : room;
-        int r = rmt_block_alloc(w->self, sizeof(struct rmt_pack_block) + room, RMT_KIND_PART, &hold,
-                                &block);
-        if (r < 0)
-            return r;
-        w->pack = rmt_payload(block);
-        w->pack_capacity = room;
-        rmt_store64_relaxed(&w->pack->state, 0);
-        rmt_block_at(block)->arg[RMT_RESULT_KIND] = RMT_RESULT_PACK;
-        r = rmt_guard_lock(w->self, &p->guard);
-        if (r < 0)
-            return r;
-        /* The old one, if any, was empty and too small. */
-        old = rmt_load64_relaxed(&w->r->results);
-        rmt_redo(&p->guard, 0, RECORD_WORD(w->record, results), block);
-        rmt_redo(&p->guard, 1, rmt_hold_what(w->self, hold), old ? old | RMT_HOLD_BLOCK : 0);
-        rmt_commit(&p->guard, 2);
-        rmt_guard_unlock(w->self, &p->guard);
-        if (old != 0)
-            rmt_block_free(w->self, hold);
-    }
-    *ret_to = w->pack->data + w->pack_used;
-    return 0;
-}
-
-void rmt_worker_done(struct rmt_worker *w, uint64_t size)
-{
-    if (w->pack_done == 0)
-        rmt_block_at(rmt_load64_relaxed(&w->r->results))->arg[RMT_RESULT_FIRST] = w->at;
-    w->pack_done++;
-    w->pack_used += size;
-    /* The result before it.  pairs-with: pack.state (release) */
-    rmt_store64(&w->pack->state, w->pack_done << 40 | w->pack_used);
-    w->result_bytes = (w->result_bytes * 7 + size + 7) / 8;
-}
-
-int rmt_worker_post(struct rmt_worker *w, int hold, enum rmt_result_kind kind)
-{
-    uint64_t block = rmt_load64_relaxed(&w->self->thread->hold[hold].what) & ~RMT_TAG_MASK;
-    rmt_block_at(block)->arg[RMT_RESULT_FIRST] = w->at;
-    rmt_block_at(block)->arg[RMT_RESULT_KIND] = kind;
-    return flush(w, hold);
-}
-
-/* ---- claims */
 
 /* How many of `left` items, of which `there` can be had now. */
 static uint64_t range_length(const struct rmt_pool *p, const struct rmt_job *j, uint64_t left,
@@ -262,17 +72,18 @@ static bool claim_returned(struct rmt_worker *w, struct rmt_pool *p, int *ret_fr
     unsigned n = 0;
     if (!cancelled) {
         prepare(w, job, first, first + length);
-        rmt_redo(&p->guard, n++, RECORD_WORD(w->record, state), RMT_RECORD_ACTIVE);
+        rmt_redo(&p->guard, n++, RMT_RECORD_WORD(w->record, state), RMT_RECORD_ACTIVE);
     }
     if (first + length < end) {
-        rmt_redo(&p->guard, n++, RECORD_WORD(at, first), first + length);
+        rmt_redo(&p->guard, n++, RMT_RECORD_WORD(at, first), first + length);
     } else {
         int hold = rmt_hold_find(w->self);
         if (hold < 0)
             return false;
-        rmt_redo(&p->guard, n++, before ? RECORD_WORD(before, link) : POOL_WORD(w->pool, records),
+        rmt_redo(&p->guard, n++,
+                 before ? RMT_RECORD_WORD(before, link) : RMT_POOL_WORD(w->pool, records),
                  rmt_load64_relaxed(&gone->link));
-        rmt_redo(&p->guard, n++, POOL_WORD(w->pool, returned),
+        rmt_redo(&p->guard, n++, RMT_POOL_WORD(w->pool, returned),
                  rmt_load64_relaxed(&p->returned) - 1);
         rmt_redo(&p->guard, n++, rmt_hold_what(w->self, hold), at | RMT_HOLD_BLOCK);
         *ret_free = hold;
@@ -295,8 +106,8 @@ static bool claim_queued(struct rmt_worker *w, struct rmt_pool *p)
             uint64_t length = range_length(p, j, left, there);
             unsigned n = 0;
             prepare(w, job, next, next + length);
-            rmt_redo(&p->guard, n++, RECORD_WORD(w->record, state), RMT_RECORD_ACTIVE);
-            rmt_redo(&p->guard, n++, JOB_WORD(job, next), next + length);
+            rmt_redo(&p->guard, n++, RMT_RECORD_WORD(w->record, state), RMT_RECORD_ACTIVE);
+            rmt_redo(&p->guard, n++, RMT_JOB_WORD(job, next), next + length);
             if (next + length == total)
                 rmt_job_unlink(p, job, &n);
             rmt_commit(&p->guard, n);
@@ -305,17 +116,6 @@ static bool claim_queued(struct rmt_worker *w, struct rmt_pool *p)
         job = rmt_load64_relaxed(&j->link);
     }
     return false;
-}
-
-/* Under the guard: what the end of the last range means for its job.  Returns a hold to be freed,
- * or -1. */
-static int finish(struct rmt_worker *w, struct rmt_pool *p)
-{
-    publish_pack(w, p, true);
-    const struct rmt_job *j = rmt_job_at(w->job);
-    if (rmt_load64_relaxed(&j->flags) & RMT_JOB_ABANDONED && rmt_job_over(p, w->job))
-        return rmt_job_remove(w->self, p, w->job);
-    return -1;
 }
 
 /* True if no item is left that anybody could still be given. */
@@ -355,13 +155,13 @@ static int try_claim(struct rmt_worker *w)
     if (was_active) {
         if (w->at != RMT_NO_ITEM && rmt_job_at(w->job)->chunk == 0)
             measure(w);
-        rmt_store64(&w->self->thread->wakes, POOL_WORD(w->pool, event));
+        rmt_store64(&w->self->thread->wakes, RMT_POOL_WORD(w->pool, event));
     }
     int locked = rmt_guard_lock(w->self, &p->guard);
     if (locked < 0)
         return locked;
     if (was_active) {
-        over = finish(w, p);
+        over = rmt_worker_finish(w, p);
         finished = rmt_load64_relaxed(&rmt_job_at(w->job)->finished);
     }
     uint64_t state = rmt_load64_relaxed(&p->state), job = w->job;
@@ -388,7 +188,7 @@ static int try_claim(struct rmt_worker *w)
     if (left >= 0)
         rmt_block_free(w->self, left);
     if (was_active)
-        tell_if_wanted(w, finished, want);
+        rmt_worker_tell(w, finished, want);
     if (r == -EAGAIN && freed >= 0)
         r = -EBUSY; /* a range of a cancelled job was dropped: look again */
     if (r == -ENOENT && was_active)
@@ -418,7 +218,7 @@ int rmt_worker_claim(struct rmt_worker *w, const ramet_wait *wait)
         if (r != -EAGAIN)
             break;
         rmt_add32(&p->sleepers, 1);
-        r = rmt_sleep(&waiter, &p->wake, seen, POOL_WORD(w->pool, wake), parent);
+        r = rmt_sleep(&waiter, &p->wake, seen, RMT_POOL_WORD(w->pool, wake), parent);
         rmt_add32(&p->sleepers, (uint32_t)-1);
         if (r == RMT_OWNER_DIED)
             r = -EPIPE;
@@ -451,7 +251,7 @@ int rmt_worker_packet(const struct rmt_worker *w, uint64_t i, uint64_t *ret_pack
 }
 
 /* Leaves what comes after the current item to others, as a RETURNED record of its own. */
-static int give_back_rest(struct rmt_worker *w)
+int rmt_worker_give_back(struct rmt_worker *w)
 {
     struct rmt_pool *p = rmt_pool_at(w->pool);
     uint64_t rest, from = w->at == RMT_NO_ITEM ? w->first : w->at + 1;
@@ -469,14 +269,14 @@ static int give_back_rest(struct rmt_worker *w)
     rmt_store64_relaxed(&other->first, from);
     rmt_store64_relaxed(&other->end, w->end);
     rmt_store64_relaxed(&other->current, RMT_NO_ITEM);
-    rmt_store64(&w->self->thread->wakes, POOL_WORD(w->pool, wake));
+    rmt_store64(&w->self->thread->wakes, RMT_POOL_WORD(w->pool, wake));
     r = rmt_guard_lock(w->self, &p->guard);
     if (r < 0)
         return r;
     rmt_store64_relaxed(&other->link, rmt_load64_relaxed(&p->records));
-    rmt_redo(&p->guard, 0, POOL_WORD(w->pool, records), rest);
-    rmt_redo(&p->guard, 1, POOL_WORD(w->pool, returned), rmt_load64_relaxed(&p->returned) + 1);
-    rmt_redo(&p->guard, 2, RECORD_WORD(w->record, end), from);
+    rmt_redo(&p->guard, 0, RMT_POOL_WORD(w->pool, records), rest);
+    rmt_redo(&p->guard, 1, RMT_POOL_WORD(w->pool, returned), rmt_load64_relaxed(&p->returned) + 1);
+    rmt_redo(&p->guard, 2, RMT_RECORD_WORD(w->record, end), from);
     rmt_redo(&p->guard, 3, rmt_hold_what(w->self, hold), 0);
     rmt_commit(&p->guard, 4);
     rmt_guard_unlock(w->self, &p->guard);
@@ -492,53 +292,9 @@ int rmt_worker_pause(struct rmt_worker *w)
     if (now - w->begun > PATIENCE * BUDGET_NS && w->at + 1 < w->end &&
         rmt_job_at(w->job)->chunk == 0 && rmt_load32(&rmt_pool_at(w->pool)->sleepers) != 0) {
         measure(w);
-        r = give_back_rest(w);
+        r = rmt_worker_give_back(w);
     }
     if (r == 0 && w->pack_done != 0 && now - w->flushed > PUBLISH_NS)
-        r = flush(w, -1);
+        r = rmt_worker_flush(w, -1);
     return r;
-}
-
-void rmt_worker_leave(struct rmt_worker *w)
-{
-    if (!rmt_worker_mine(w))
-        return;
-    struct rmt_pool *p = rmt_pool_at(w->pool);
-    if (rmt_load64_relaxed(&w->r->state) == RMT_RECORD_ACTIVE) {
-        if (w->at != RMT_NO_ITEM && w->pending + w->pack_done <= w->at)
-            return;
-        if (give_back_rest(w) < 0)
-            return; /* no memory: the end of this process, which is near, gives it back */
-    }
-    if (rmt_guard_lock(w->self, &p->guard) < 0)
-        return;
-    int over = -1;
-    if (rmt_load64_relaxed(&w->r->state) == RMT_RECORD_ACTIVE)
-        over = finish(w, p);
-    uint64_t results = rmt_load64_relaxed(&w->r->results);
-    int hold = results != 0 ? rmt_hold_find(w->self) : -1;
-    if (hold >= 0) { /* empty: it was kept for the next range */
-        rmt_redo(&p->guard, 0, rmt_hold_what(w->self, hold), results | RMT_HOLD_BLOCK);
-        rmt_redo(&p->guard, 1, RECORD_WORD(w->record, results), 0);
-        rmt_commit(&p->guard, 2);
-    }
-    uint64_t before = 0, at = rmt_load64_relaxed(&p->records);
-    while (at != w->record) {
-        before = at;
-        at = rmt_load64_relaxed(&rmt_record_at(at)->link);
-    }
-    rmt_redo(&p->guard, 0, before ? RECORD_WORD(before, link) : POOL_WORD(w->pool, records),
-             rmt_load64_relaxed(&w->r->link));
-    rmt_redo(&p->guard, 1, rmt_hold_what(w->self, w->hold), w->record | RMT_HOLD_BLOCK);
-    rmt_redo(&p->guard, 2, POOL_WORD(w->pool, departed), rmt_load64_relaxed(&p->departed) + 1);
-    rmt_commit(&p->guard, 3);
-    rmt_guard_unlock(w->self, &p->guard);
-    rmt_block_free(w->self, w->hold);
-    if (hold >= 0)
-        rmt_block_free(w->self, hold);
-    if (over >= 0)
-        rmt_block_free(w->self, over);
-    rmt_pool_tell(w->self, w->pool);
-    rmt_pool_wake_workers(w->self, w->pool, INT_MAX);
-    w->word = 0; /* nobody's from here on */
 }

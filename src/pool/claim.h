@@ -84,4 +84,16 @@ static inline bool rmt_worker_mine(const struct rmt_worker *w)
  * was begun and is not complete, it does nothing: the end of the process will tell of that item. */
 void rmt_worker_leave(struct rmt_worker *w);
 
+/* ---- between claim.c, publish.c and join.c */
+
+/* Publishes the pack, and the message in hold `hold` (-1: none) as the result after it. */
+int rmt_worker_flush(struct rmt_worker *w, int hold);
+/* After a publish, outside the guard: tells the submitter if it has what it waits for. */
+void rmt_worker_tell(struct rmt_worker *w, uint64_t finished, uint64_t want);
+/* Under the guard: publishes what is left of the range, which is done; what that means for its job.
+ * Returns a hold to be freed, or -1. */
+int rmt_worker_finish(struct rmt_worker *w, struct rmt_pool *p);
+/* Leaves what comes after the current item to others, as a RETURNED record of its own. */
+int rmt_worker_give_back(struct rmt_worker *w);
+
 #endif

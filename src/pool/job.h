@@ -143,7 +143,7 @@ static inline uint64_t rmt_pack_used(uint64_t state)
     return state & ((1ull << 40) - 1);
 }
 
-/* ---- the pool (job.c) */
+/* ---- the pool (shared.c) */
 int rmt_pool_make(struct rmt_self *self, unsigned size, struct rmt_handle *ret_pool);
 static inline struct rmt_pool *rmt_pool_at(uint64_t pool)
 {
@@ -205,7 +205,7 @@ int rmt_job_finished(uint64_t job);
 int rmt_pool_wait(struct rmt_self *self, uint64_t pool, const uint64_t *jobs, size_t count,
                   uint64_t departed, const uint32_t *seen, const ramet_wait *wait);
 
-/* ---- shared by job.c and claim.c; the guard is held */
+/* ---- between the files of this layer; the guard is held */
 void rmt_job_unlink(struct rmt_pool *p, uint64_t job, unsigned *redo);
 bool rmt_job_over(const struct rmt_pool *p, uint64_t job);
 int rmt_job_remove(struct rmt_self *self, struct rmt_pool *p, uint64_t job);
@@ -216,6 +216,11 @@ static inline uint64_t rmt_word_in(uint64_t block, size_t offset_in_payload)
 {
     return block + RMT_BLOCK_HEADER + offset_in_payload;
 }
+#define RMT_JOB_WORD(job, field) rmt_word_in((job), offsetof(struct rmt_job, field))
+#define RMT_POOL_WORD(pool, field) rmt_word_in((pool), offsetof(struct rmt_pool, field))
+#define RMT_RECORD_WORD(record, field) rmt_word_in((record), offsetof(struct rmt_record, field))
+
+/* ---- wakes; no guard is held (shared.c) */
 void rmt_pool_wake_workers(struct rmt_self *self, uint64_t pool, uint64_t items);
 void rmt_pool_tell(struct rmt_self *self, uint64_t pool);
 

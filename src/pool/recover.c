@@ -14,9 +14,6 @@
 
 #include <limits.h>
 
-#define JOB_WORD(job, field) rmt_word_in((job), offsetof(struct rmt_job, field))
-#define POOL_WORD(pool, field) rmt_word_in((pool), offsetof(struct rmt_pool, field))
-#define RECORD_WORD(record, field) rmt_word_in((record), offsetof(struct rmt_record, field))
 #define NEXT_WORD(block) ((block) + offsetof(struct rmt_block, next))
 
 /* Blocks that recovery has in its hands, to be freed when the guard is released. */
@@ -31,11 +28,11 @@ static void publish(struct rmt_pool *p, uint64_t record, uint64_t block, uint64_
     struct rmt_record *r = rmt_record_at(record);
     uint64_t job = rmt_load64_relaxed(&r->job);
     struct rmt_job *j = rmt_job_at(job);
-    rmt_redo(&p->guard, 0, JOB_WORD(job, results), block);
+    rmt_redo(&p->guard, 0, RMT_JOB_WORD(job, results), block);
     rmt_redo(&p->guard, 1, NEXT_WORD(block), rmt_load64_relaxed(&j->results));
     rmt_redo(&p->guard, 2, from, 0);
-    rmt_redo(&p->guard, 3, JOB_WORD(job, finished), rmt_load64_relaxed(&j->finished) + count);
-    rmt_redo(&p->guard, 4, RECORD_WORD(record, first), rmt_load64_relaxed(&r->first) + count);
+    rmt_redo(&p->guard, 3, RMT_JOB_WORD(job, finished), rmt_load64_relaxed(&j->finished) + count);
+    rmt_redo(&p->guard, 4, RMT_RECORD_WORD(record, first), rmt_load64_relaxed(&r->first) + count);
     rmt_commit(&p->guard, 5);
 }
 
@@ -49,7 +46,7 @@ static void settle(struct rmt_pool *p, uint64_t record)
         uint64_t done =
             rmt_pack_done(rmt_load64(&pack->state)); /* pairs-with: pack.state (acquire) */
         if (done != 0)
-            publish(p, record, results, RECORD_WORD(record, results), done);
+            publish(p, record, results, RMT_RECORD_WORD(record, results), done);
     }
     uint64_t current = rmt_load64_relaxed(&r->current);
     if (current != RMT_NO_ITEM && current >= rmt_load64_relaxed(&r->first)) {
@@ -68,7 +65,7 @@ static void take_results(struct rmt_self *self, struct rmt_pool *p, uint64_t rec
     if (hold < 0)
         return;
     rmt_redo(&p->guard, 0, rmt_hold_what(self, hold), results | RMT_HOLD_BLOCK);
-    rmt_redo(&p->guard, 1, RECORD_WORD(record, results), 0);
+    rmt_redo(&p->guard, 1, RMT_RECORD_WORD(record, results), 0);
     rmt_commit(&p->guard, 2);
     spoils->hold[spoils->count++] = hold;
 }
@@ -98,10 +95,10 @@ static void discard(struct rmt_self *self, struct rmt_pool *p, uint64_t pool, ui
         at = rmt_load64_relaxed(&rmt_record_at(at)->link);
     }
     unsigned n = 0;
-    rmt_redo(&p->guard, n++, before ? RECORD_WORD(before, link) : POOL_WORD(pool, records),
+    rmt_redo(&p->guard, n++, before ? RMT_RECORD_WORD(before, link) : RMT_POOL_WORD(pool, records),
              rmt_load64_relaxed(&rmt_record_at(record)->link));
     rmt_redo(&p->guard, n++, what, 0);
-    rmt_redo(&p->guard, n++, POOL_WORD(pool, departed), rmt_load64_relaxed(&p->departed) + 1);
+    rmt_redo(&p->guard, n++, RMT_POOL_WORD(pool, departed), rmt_load64_relaxed(&p->departed) + 1);
     if (hold >= 0) {
         rmt_redo(&p->guard, n++, rmt_hold_what(self, hold), record | RMT_HOLD_BLOCK);
         spoils->hold[spoils->count++] = hold;
@@ -122,8 +119,8 @@ static void recover_claim(struct rmt_self *self, uint64_t dead_offset, int index
 
     /* Two wakes are owed from the commit on: if this thread dies, too, both are made. */
     uint64_t owed_before = rmt_load64_relaxed(&self->thread->wakes_too);
-    rmt_store64(&self->thread->wakes, POOL_WORD(pool, wake));
-    rmt_store64(&self->thread->wakes_too, POOL_WORD(pool, event));
+    rmt_store64(&self->thread->wakes, RMT_POOL_WORD(pool, wake));
+    rmt_store64(&self->thread->wakes_too, RMT_POOL_WORD(pool, event));
     if (rmt_guard_lock(self, &p->guard) < 0)
         return;
     if (rmt_load64(&dead->hold[index].what) ==
@@ -137,10 +134,10 @@ static void recover_claim(struct rmt_self *self, uint64_t dead_offset, int index
         settle(p, record);
     take_results(self, p, record, &spoils);
     if (active && rmt_load64_relaxed(&r->first) < rmt_load64_relaxed(&r->end)) {
-        rmt_redo(&p->guard, 0, RECORD_WORD(record, state), RMT_RECORD_RETURNED);
-        rmt_redo(&p->guard, 1, POOL_WORD(pool, returned), rmt_load64_relaxed(&p->returned) + 1);
+        rmt_redo(&p->guard, 0, RMT_RECORD_WORD(record, state), RMT_RECORD_RETURNED);
+        rmt_redo(&p->guard, 1, RMT_POOL_WORD(pool, returned), rmt_load64_relaxed(&p->returned) + 1);
         rmt_redo(&p->guard, 2, what, 0);
-        rmt_redo(&p->guard, 3, POOL_WORD(pool, departed), rmt_load64_relaxed(&p->departed) + 1);
+        rmt_redo(&p->guard, 3, RMT_POOL_WORD(pool, departed), rmt_load64_relaxed(&p->departed) + 1);
         rmt_commit(&p->guard, 4);
     } else {
         if (active)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool.pml: the claims of a pool's workers (pool/claim.c) and what becomes of them when a worker
+ * pool.pml: the claims of a pool's workers (pool/claim.c, publish.c) and what becomes of them when a worker
  * dies (pool/recover.c): every item is done exactly once, or begun once and reported as failed.
  *
  * What happens. One job of three items; mortal workers claim ranges of two, begin items, complete
