@@ -177,6 +177,18 @@ static bool put_ready(const void *object)
     return (int64_t)(tail - head) < (int64_t)q->max_items || rmt_load64(&q->state) != 0;
 }
 
+/* After a spin at a full queue.  Who came back for each cell that a getter frees would take the
+ * line with `head` away from him at each of his gets, and be no quicker for it: so some more are
+ * let go first.  It takes about a microsecond, and is not done where it would be much of a queue's
+ * bound. */
+#define LINGER 48
+#define LINGER_FROM 128 /* max_items */
+static void linger(const struct rmt_queue *q)
+{
+    for (unsigned i = 0; q->max_items >= LINGER_FROM && i < LINGER; i++)
+        rmt_pause();
+}
+
 ptrdiff_t rmt_queue_put(struct rmt_self *self, const struct ramet_queue *queue,
                         const struct rmt_parcel *parcels, size_t count, const ramet_wait *wait)
 {
@@ -205,6 +217,8 @@ ptrdiff_t rmt_queue_put(struct rmt_self *self, const struct ramet_queue *queue,
                 rest.object = q;
             }
             r = rmt_rest(&rest);
+            if (r == 0 && !rest.slept)
+                linger(q);
         }
         if (r < 0)
             break;
