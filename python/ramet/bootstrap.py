@@ -42,6 +42,26 @@ NO_GUARD = b"G"
 FAILED = b"E"
 
 
+# -------------------------------------------------------------------------------------- sockets
+# Whatever time-out a program has set for its own sockets (socket.setdefaulttimeout), which would
+# also have their descriptors not block, in whichever process they are.
+
+
+def socket_pair(kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets that block."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours.settimeout(None)
+    theirs.settimeout(None)
+    return ours, theirs
+
+
+def socket_of(fd: int) -> socket.socket:
+    """The socket of a descriptor, which it comes to own; it blocks."""
+    made = socket.socket(fileno=fd)
+    made.settimeout(None)
+    return made
+
+
 # ------------------------------------------------------------------------------------- pickling
 
 
@@ -219,7 +239,7 @@ def token_for(process_obj: Any) -> int | None:
 
 def _answer(fd: int, record: bytes) -> None:
     # SIGPIPE may be back to killing, if the main module wants it so; and the parent may be gone.
-    with contextlib.suppress(OSError), socket.socket(fileno=fd) as ours:
+    with contextlib.suppress(OSError), socket_of(fd) as ours:
         ours.sendall(record, socket.MSG_NOSIGNAL)
 
 

@@ -24,7 +24,7 @@ from multiprocessing import util
 from subprocess import _args_from_interpreter_flags
 from typing import Any
 
-from . import _ramet, spawn
+from . import _ramet, bootstrap, spawn
 
 __all__ = ["ensure_running", "get_inherited_fds", "request", "set_forkserver_preload"]
 
@@ -103,7 +103,7 @@ class ForkServer:
             if self._key == key and not self._hung_up():
                 return
             self._leave()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = bootstrap.socket_pair(socket.SOCK_SEQPACKET)
         try:
             self._forkserver_pid = self._start(theirs)
         except BaseException:
@@ -184,7 +184,7 @@ class ForkServer:
     ) -> tuple[int, int, int] | None:
         with self._lock:
             self._ensure_running()
-            status, theirs = socket.socketpair()
+            status, theirs = bootstrap.socket_pair()
             try:
                 self._send(theirs, tie, fixed, fds)
             except (BrokenPipeError, ConnectionResetError):

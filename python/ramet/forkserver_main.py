@@ -173,7 +173,7 @@ class Server:
         from_parent = open(request.data, "rb", closefd=False)
         with contextlib.suppress(EOFError):
             state = pickle.load(from_parent)
-            client = socket.socket(fileno=request.client)
+            client = bootstrap.socket_of(request.client)
             _forkserver.inherit(client, state.pop("key"), request.inherited)
             _become(state)
         return bootstrap.run(
@@ -183,7 +183,7 @@ class Server:
 
 def _tell(status: int, number: int, *fds: int) -> None:
     """Send the parent of a child a number, if it still wants to know."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(status)) as parent:
+    with contextlib.suppress(OSError), bootstrap.socket_of(os.dup(status)) as parent:
         socket.send_fds(parent, [NUMBER.pack(number)], fds, socket.MSG_NOSIGNAL)
 
 
@@ -231,7 +231,7 @@ def main(
         os.set_inheritable(fd, False)
     _ramet.attach(arena)
     os.close(arena)
-    server = Server(socket.socket(fileno=requests))
+    server = Server(bootstrap.socket_of(requests))
     sys.argv = argv  # which a main module may look at when it is imported
     _preload(preload, main_path)
     util._close_stdin()

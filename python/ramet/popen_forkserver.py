@@ -53,7 +53,7 @@ class Popen(Bootstrapped):
         # Whatever thread this is: the server forks in its first one, and watches us for the child.
         tie = parent_death.BY_SIGNAL if process_obj.daemon else parent_death.NOT
         ourselves = os.pidfd_open(self._owner)
-        ours, theirs = socket.socketpair()
+        ours, theirs = bootstrap.socket_pair()
         try:
             fixed = [
                 theirs.fileno(),
@@ -90,7 +90,7 @@ class Popen(Bootstrapped):
     def _told_code(self) -> int:
         # The server tells as soon as it sees what we have seen. Only looked at, not taken, so that
         # several threads may come here at once.
-        with socket.socket(fileno=os.dup(self._code)) as status:
+        with bootstrap.socket_of(os.dup(self._code)) as status:
             try:
                 data = status.recv(forkserver.NUMBER.size, socket.MSG_PEEK)
             except ConnectionResetError:

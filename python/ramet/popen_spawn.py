@@ -81,7 +81,7 @@ class Popen(Bootstrapped):
             self, spawn.get_preparation_data(process_obj._name), process_obj
         )
         ourselves = os.pidfd_open(self._owner)
-        ours, theirs = socket.socketpair()
+        ours, theirs = bootstrap.socket_pair()
         try:
             arguments |= {"data": theirs.fileno(), "parent": ourselves}
             self._fds.update(fd for fd in arguments.values() if fd is not None)

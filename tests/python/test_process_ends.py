@@ -512,3 +512,24 @@ def test_no_warning_about_threads_without_threads(method, write):
     """From 3.12 on, os.fork() warns where there are several threads: ours makes none."""
     main = "process = context.Process(target=nothing); process.start(); process.join()"
     assert run("-W", "error", write("", main), method) == (0, "", "")
+
+
+def test_default_timeout_of_sockets_is_no_business_of_ours(method, write):
+    """Neither a slow start nor a process object that takes long to send runs into it."""
+    functions = """
+        import socket
+
+        class Slow:
+            def __reduce__(self):
+                return time.sleep, (0.2,)
+
+        def child(slow, data):
+            print(len(data))
+        """
+    main = """
+        socket.setdefaulttimeout(0.001)
+        process = context.Process(target=child, args=(Slow(), bytes(1 << 22)))
+        process.start()
+        process.join()
+        """
+    assert run(write(functions, main), method) == (0, "4194304\n", "")
