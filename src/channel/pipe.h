@@ -169,6 +169,13 @@ int rmt_pipe_ready(struct rmt_self *self, ramet_end *end);
 /* The receiver's descriptor is to be readable only when there may be a message: from now on. */
 int rmt_pipe_listen(struct rmt_self *self, ramet_end *end);
 
+/* ---- between pipe_io.c and pipe_wait.c */
+
+/* Under the put guard: makes (2) and (3) true for a message about to be published. */
+int rmt_pipe_ring(const ramet_end *end, bool *ret_hung_up);
+/* Takes the bell's bytes out of the receiver's socket if the way is empty and polled. */
+int rmt_pipe_hush(struct rmt_self *self, const ramet_end *end);
+
 /* For end_destroy(): nobody sends any more; nobody receives any more (what is there is freed). */
 void rmt_pipe_close_tail(struct rmt_self *self, struct rmt_pipe_lane lane);
 void rmt_pipe_close_head(struct rmt_self *self, struct rmt_pipe_lane lane, uint64_t bytes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * doorbell.pml: the doorbell of a pipe (channel/pipe.h, pipe_io.c, doorbell.c): whenever a message
+ * doorbell.pml: the doorbell of a pipe (channel/pipe.h, pipe_io.c, pipe_wait.c, doorbell.c): whenever a message
  * is there, the receiver's descriptor is readable.
  *
  * What happens. Two mortal senders send two messages each into a ring that holds two; a mortal
@@ -15,11 +15,11 @@
  * Steps                    C
  *   lock, unlock           rmt_guard_lock, rmt_guard_unlock of way.put, taken over from the dead
  *                          (guard.pml)
- *   put                    rmt_pipe_put: fits, ring_before_publishing (each store and the send(2)
+ *   put                    rmt_pipe_put: fits, rmt_pipe_ring (each store and the send(2)
  *                          is a step), publish
  *   take                   rmt_pipe_take: the take guard's section is one step, its commit is one
  *                          store of head
- *   hush                   hush: sure = 0; rmt_doorbell_drain of at most `bound` bytes; bell = 0
+ *   hush                   rmt_pipe_hush: sure = 0; rmt_doorbell_drain of at most `bound` bytes; bell = 0
  *
  * Abstracted. A message is one position. Inline messages: no commit record. Block messages have one
  * (guard.pml). send(2) and recv(2) are indivisible, as the kernel's are for one byte; draining
@@ -122,7 +122,7 @@ died:
 	skip
 }
 
-inline hush()
+inline rmt_pipe_hush()
 {
 	if
 	:: bound != 0 || sure ->
@@ -171,7 +171,7 @@ end:	do
 		:: else
 		fi;
 		if
-		:: tail == head -> hush()
+		:: tail == head -> rmt_pipe_hush()
 		:: else
 		fi
 	od;
