@@ -283,9 +283,11 @@ static void not_by_a_fork(void)
 static void fire_in_handler(int signum)
 {
     (void)signum;
+    int saved = errno;
     errno = 0;
     if (ramet_cancel_fire(cancel) < 0 || errno != 0)
         _exit(9);
+    errno = saved;
 }
 
 static void wait_for_handler(void *arg)
