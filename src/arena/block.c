@@ -209,7 +209,7 @@ static void prepare(struct rmt_self *self, uint64_t offset, uint32_t kind, size_
 {
     struct rmt_block *b = rmt_block_at(offset);
     const struct rmt_kind *k = rmt_kind_get(kind);
-    b->generation = new_generation(self);
+    rmt_poke32(&b->generation, new_generation(self));
     b->size = size;
     b->capacity = capacity;
     memset(b->arg, 0, sizeof b->arg);

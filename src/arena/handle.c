@@ -232,12 +232,15 @@ int rmt_handle_dup(struct rmt_self *self, const struct rmt_handle *from,
     return rmt_handle_of(self, from->offset, ret_handle);
 }
 
-/* Under the guard: counts only change under it, so an object that is counted here stays one. */
+/* Under the guard: counts only change under it, so an object that is counted here stays one, and
+ * what was written before it was counted is seen.  A block that is not counted may be in the
+ * making.
+ */
 static int check_ref(const ramet_ref *ref, uint32_t kind)
 {
     const struct rmt_block *b = rmt_block_at(ref->offset);
-    if (!rmt_block_valid(ref->offset) || b->generation != ref->generation ||
-        rmt_load64_relaxed(&b->refs) == 0)
+    if (!rmt_block_valid(ref->offset) || rmt_load64_relaxed(&b->refs) == 0 ||
+        rmt_peek32(&b->generation) != ref->generation)
         return -ESTALE;
     if (b->kind != ref->kind || (kind != RAMET_KIND_NONE && b->kind != kind))
         return -EINVAL;

@@ -159,7 +159,8 @@ struct rmt_header {
  * block is in its holds, `refs` under the block's reference guard. */
 struct rmt_block {
     uint32_t kind;       /* enum ramet_kind or a kind of kind.h */
-    uint32_t generation; /* unique among the lives of this offset */
+    uint32_t generation; /* unique among the lives of this offset; who opens a stale reference looks
+                            at it while a new block is being made here: peek, poke */
     rmt_a64 refs;        /* handles and messages that count it; 0: only in a hold, or a part */
     uint64_t size;       /* payload bytes that were asked for */
     uint64_t capacity;   /* payload bytes that there are */
@@ -173,8 +174,8 @@ struct rmt_block {
  */
 static inline void rmt_kind_store(struct rmt_block *block, uint32_t kind)
 {
-    atomic_thread_fence(memory_order_release);
-    *(volatile uint32_t *)&block->kind = kind;
+    rmt_fence_release();
+    rmt_poke32(&block->kind, kind);
 }
 
 _Static_assert(sizeof(struct rmt_guard) == 128, "guard");

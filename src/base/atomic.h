@@ -93,9 +93,51 @@ extern rmt_hook_fn *rmt_hook; /* process-local; set by tests, NULL otherwise */
 RMT_DEFINE_ATOMICS(64)
 RMT_DEFINE_ATOMICS(32)
 
+/* Of a word that is plain to who owns it, and that others look at who do not know yet whether what
+ * they look for is still there: relaxed, and no hook, since nothing follows from it alone. */
+static inline uint32_t rmt_peek32(const uint32_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static inline void rmt_poke32(uint32_t *p, uint32_t v)
+{
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+/* ThreadSanitizer does not know stand-alone fences.  None of ours is a side of a labelled pair,
+ * that is, makes plain data visible: rmt_fence orders a store before a load of another word, and
+ * rmt_fence_release the holder's own stores for whoever finds him dead.  So there they are the
+ * processor's instructions, which order the same and which it ignores; a read-modify-write of some
+ * common word would do as well, and would hide races, since it orders all who come by. */
+#if defined(__SANITIZE_THREAD__)
+#define RMT_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RMT_TSAN 1
+#endif
+#endif
+
 static inline void rmt_fence(void)
 {
+#if !defined(RMT_TSAN)
     atomic_thread_fence(memory_order_seq_cst);
+#elif defined(__x86_64__)
+    __asm__ __volatile__("mfence" ::: "memory");
+#elif defined(__aarch64__)
+    __asm__ __volatile__("dmb ish" ::: "memory");
+#else
+#error "ThreadSanitizer: no fence for this machine"
+#endif
+}
+
+static inline void rmt_fence_release(void)
+{
+#ifdef RMT_TSAN
+    rmt_fence();
+#else
+    atomic_thread_fence(memory_order_release);
+#endif
 }
 
 /* The half of a 64-bit word that holds its low 32 bits: futexes are 32 bits wide. */
