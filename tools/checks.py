@@ -114,8 +114,10 @@ class Session:
 # --- C
 
 
-def build(session: Session, name: str, cc: str, *options: str) -> Path | None:
-    """Configure and compile one build of the tree; None when that failed."""
+def build(
+    session: Session, name: str, cc: str, *options: str, targets: Iterable[str] = ()
+) -> Path | None:
+    """Configure and compile one build of the tree, or these targets; None when that failed."""
     folder = session.folder / name
     env = {**session.env, "CC": cc}
     setup = ["meson", "setup", folder, ROOT, *options]
@@ -125,15 +127,32 @@ def build(session: Session, name: str, cc: str, *options: str) -> Path | None:
             session.result(f"{name}: meson setup", "failed")
             return None
     jobs = f"-j{os.cpu_count() or 2}"
-    compiled = session.must(f"{name}: compile", ["ninja", "--quiet", jobs, "-C", folder])
+    compiled = session.must(f"{name}: compile", ["ninja", "--quiet", jobs, "-C", folder, *targets])
     return folder if compiled else None
 
 
 def meson_test(
-    session: Session, name: str, folder: Path, *options: str, env=None, counts: bool = False
+    session: Session,
+    name: str,
+    folder: Path,
+    *options: str,
+    env=None,
+    counts: bool = False,
+    under: Iterable[str] = (),
 ) -> None:
-    """Run tests of a build and count each; with `counts` show what they printed."""
-    command = ["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--quiet"]
+    """Run tests of a build and count each; with `counts` show what they printed.
+
+    `under`: the command and options that are to start them."""
+    command = [
+        *under,
+        "meson",
+        "test",
+        "-C",
+        folder,
+        "--no-rebuild",
+        "--print-errorlogs",
+        "--quiet",
+    ]
     command += ["--logbase", f"log-{name}", *options]
     if "long" not in options:  # tests of the suite `long` run in full forms only
         command += ["--no-suite", "long"]
@@ -222,6 +241,39 @@ def stage_sanitizers(session: Session) -> None:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
         meson_test(session, "sanitizers", folder, env=env)
+
+
+def thread_sanitizer(session: Session, cc: str) -> list[str] | None:
+    """What programs with ThreadSanitizer have to be started by here; None if there are none."""
+    program = session.folder / "probe-thread"
+    probe = [*shlex.split(cc), "-fsanitize=thread", "-x", "c", "-", "-o", str(program)]
+    if subprocess.run(probe, input="int main(void){}", text=True, capture_output=True).returncode:
+        session.skip(f"tsan: {cc} has none: install the Debian package libtsan2")
+        return None
+    # Older ones have no room for the addresses that newer kernels give out at random.
+    for under in ([], ["setarch", "-R"]):
+        if subprocess.run([*under, program], capture_output=True).returncode == 0:
+            return under
+    session.skip("tsan: a program with ThreadSanitizer does not start: see vm.mmap_rnd_bits")
+    return None
+
+
+def stage_tsan(session: Session) -> None:
+    """All tests with threads, and the stress tests with threads for processes."""
+    cc = os.environ.get("CC", "cc")
+    under = thread_sanitizer(session, cc)
+    if under is None:
+        return
+    options = ["-Db_sanitize=thread", "-Db_lundef=false", "-Dexamples=false"]
+    folder = build(session, "tsan", cc, *options, targets=["threads"])
+    if folder:
+        env = {"TSAN_OPTIONS": TSAN_OPTIONS}
+        meson_test(session, "tsan", folder, "--suite", "threads", env=env, under=under)
+
+
+# A child of a process with threads may start some of its own; a report is a failure, and the
+# program goes on to the next.
+TSAN_OPTIONS = "die_after_fork=0:exitcode=66:halt_on_error=0:history_size=4"
 
 
 def stage_model(session: Session) -> None:
@@ -362,6 +414,7 @@ STAGES: list[Stage] = [
     ("musl", stage_musl),
     ("aarch64", stage_aarch64),
     ("sanitizers", stage_sanitizers),
+    ("tsan", stage_tsan),
     ("fuzz", stage_fuzz),
     ("valgrind", stage_valgrind),
     ("model", stage_model),
