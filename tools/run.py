@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import checks
+import conformance
 import full
 from machine import ROOT, SetupError, make_environment, note, tool_environment, usable_python
 from package import installed
@@ -48,6 +49,7 @@ COMMANDS = {
     "test-long": full.test_long,
     "storm": full.storm,
     "model": model,
+    "conformance": conformance.main,
     "bench": bench,
     "format": format_sources,
 }
