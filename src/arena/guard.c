@@ -49,7 +49,10 @@ static int take_over(struct rmt_self *self, struct rmt_guard *g, uint64_t dead)
     }
     if (n != 0)
         rmt_replay(g, n);
-    self->found_dead = dead; /* recovered at unlock */
+    /* Recovered at unlock, or after the recovery in which this is the second one to be found. */
+    if (self->found_dead != 0)
+        rmt_mark_dying(self->found_dead);
+    self->found_dead = dead;
     return 1;
 }
 

@@ -104,6 +104,9 @@ void rmt_death_after_fork(void);
 void rmt_recover_slot(struct rmt_self *self, uint32_t slot,
                       uint64_t state); /* proven dead by the caller */
 
+/* Who recovers something else sees it when he is done with that: the caller, who is just doing so.
+ * Of a process that is proven dead; makes no system call, takes no guard. */
+void rmt_mark_dying(uint64_t word);
 int rmt_sweep(struct rmt_self *self);
 
 /* fork.c */

@@ -154,8 +154,9 @@ static bool is_recovered(uint64_t word)
 /* Makes this thread the one that recovers the slot: true if it is.  What an earlier recoverer, who
  * died as such, had in its hands or armed may be part of what is recovered here, so that it is
  * recovered first; where another is at that, this slot is left to him (see attend_to_the_left). */
-static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64_t state)
+static bool become_recoverer(struct rmt_self *self, uint32_t slot, uint64_t state)
 {
+    struct rmt_member *m = rmt_member_at(slot);
     uint64_t dying = (state & ~15ull) | RMT_MEMBER_DYING;
     if (rmt_member_state_of(state) != RMT_MEMBER_DYING) {
         uint64_t seen = state;
@@ -175,9 +176,14 @@ static bool become_recoverer(struct rmt_self *self, struct rmt_member *m, uint64
     if (rmt_load64(&m->state) == dying)
         return true;
     /* Somebody else was done in between and the slot has another life, whose word this is: put it
-     * back. */
+     * back.  Who has found that life dead meanwhile took this thread for its recoverer, and left
+     * it: he had made it DYING before he looked who recovers it, so that it is seen here. */
     uint64_t mine = self->word;
     rmt_cas64(&m->recoverer, &mine, 0);
+    rmt_fence();
+    uint64_t now = rmt_load64(&m->state);
+    if (rmt_member_state_of(now) == RMT_MEMBER_DYING)
+        rmt_recover_slot(self, slot, now);
     return false;
 }
 
@@ -212,21 +218,30 @@ static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t stat
     rmt_store64_relaxed(&m->start_time, 0);
     rmt_store64_relaxed(&m->parent, 0);
     rmt_store64(&m->state, rmt_member_word(epoch + 1, 0, RMT_MEMBER_FREE));
+    self->freed = 1;
 }
 
 /* After a slot has become free: the slots that somebody left because what their dead recoverer had
  * in its hands was not given back yet, or whose recoverer has died since.  Who finds a slot in
  * recovery either sees that the dead recoverer's own slot is free again, and goes on, or leaves
- * before that, and the one who frees it looks here after.  If that one dies in between, so does who
- * recovers him.  (tests/model/recover.pml) */
+ * before that, and the one who frees it looks here after: at all of them, so that he begins again
+ * where another has become free on the way.  If that one dies in between, so does who recovers him.
+ * (tests/model/recover.pml)  Whom a guard on the way was taken over from is recovered here, too. */
 static void attend_to_the_left(struct rmt_self *self)
 {
-    uint64_t high = rmt_load64(&rmt_header()->members_high);
-    for (uint32_t slot = 1; slot < high; slot++) {
-        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
-        if (rmt_member_state_of(state) == RMT_MEMBER_DYING)
-            rmt_recover_slot(self, slot, state);
-    }
+    do {
+        self->freed = 0;
+        uint64_t high = rmt_load64(&rmt_header()->members_high);
+        for (uint32_t slot = 1; slot < high; slot++) {
+            uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
+            if (rmt_member_state_of(state) == RMT_MEMBER_DYING)
+                rmt_recover_slot(self, slot, state);
+        }
+        uint64_t dead = self->found_dead;
+        self->found_dead = 0;
+        if (dead != 0)
+            rmt_recover(self, dead);
+    } while (self->freed || self->found_dead != 0);
 }
 
 void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
@@ -237,7 +252,7 @@ void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
                   rmt_member_word((uint32_t)(state >> 32) + 1, 0, RMT_MEMBER_FREE));
         return;
     }
-    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, m, state))
+    if (rmt_member_state_of(state) == RMT_MEMBER_FREE || !become_recoverer(self, slot, state))
         return;
     uint32_t was = self->recovering;
     self->recovering = 1;
@@ -246,11 +261,6 @@ void rmt_recover_slot(struct rmt_self *self, uint32_t slot, uint64_t state)
     if (!was)
         attend_to_the_left(self);
     self->recovering = was;
-    uint64_t dead = self->found_dead; /* by a guard on the way */
-    if (dead != 0 && !was) {
-        self->found_dead = 0;
-        rmt_recover(self, dead);
-    }
 }
 
 void rmt_recover(struct rmt_self *self, uint64_t word)
@@ -261,6 +271,15 @@ void rmt_recover(struct rmt_self *self, uint64_t word)
     if ((uint32_t)(state >> 32) == rmt_word_epoch(word) &&
         (s == RMT_MEMBER_LIVE || s == RMT_MEMBER_DYING))
         rmt_recover_slot(self, slot, state);
+}
+
+void rmt_mark_dying(uint64_t word)
+{
+    rmt_a64 *state = &rmt_member_at(rmt_word_slot(word))->state;
+    uint64_t seen = rmt_load64(state);
+    if ((uint32_t)(seen >> 32) == rmt_word_epoch(word) &&
+        rmt_member_state_of(seen) == RMT_MEMBER_LIVE)
+        rmt_cas64(state, &seen, (seen & ~15ull) | RMT_MEMBER_DYING);
 }
 
 void rmt_poison(const char *why)

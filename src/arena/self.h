@@ -18,8 +18,9 @@ struct rmt_self {
     struct rmt_thread *thread; /* the shared sub-slot */
     uint64_t found_dead; /* word of a process found dead inside a guard; recovered at unlock */
     uint32_t in_guard;   /* 1 while this thread holds a guard: guards never nest */
-    uint32_t recovering; /* 1 while this thread runs a recovery: recoveries never nest */
+    uint32_t recovering; /* 1 while this thread runs a recovery: whom it finds dead then waits */
     uint32_t spin;       /* ns that spinning is worth now (wait.c adapts it) */
+    uint32_t freed; /* 1 where this thread has freed a member slot: recover.c looks once more */
     uint64_t wake_later; /* futex word of one who was notified and cannot go on before this thread
                             gives its lock back: woken then (sync/lock.h); 0 none */
     uint32_t generation, generations; /* the next for a block, and how many from there on are this

@@ -8,7 +8,8 @@
  * other, hold something in it for a while, and end; ending is dying. Run "fork": a process reserves
  * the slot, gives the child that it will fork a hold in it, forks; the child claims the slot;
  * another process attaches later. Two members with slots of their own recover whom they find dead;
- * the first may itself die or stop caring.
+ * the first may itself die or stop caring.  In the run "once" each of them hears of each death once,
+ * or the first never, and of X's only after that; what X left behind is looked after then.
  *
  * Steps                C
  *   take, join         rmt_member_take (load, CAS), rmt_member_join; settle
@@ -17,7 +18,7 @@
  *   look               slot_is_dead: rmt_dead, rmt_pid_gone, reservation_is_void (the state again
  *                      and the death of the parent; then is_nobody over all processes)
  *   become             become_recoverer: CAS of the state, load and CAS of recoverer, the state
- *                      again, the put-back
+ *                      again, the put-back and the look after it
  *   contents           recover_contents: the hold (looked at, then given back), the words, FREE
  *                      with the next epoch
  *
@@ -32,6 +33,7 @@
  *
  * run: join | -DKILLS=2 | safety
  * run: fork | -DKILLS=2 -DFORK | safety
+ * run: once | -DKILLS=2 -DONCE | safety
  * seed: NO_EPOCH      | join | assertion | a slot that is free again has the epoch that it had
  * seed: FREE_EARLY    | join | assertion | the slot is free before the hold is given back
  * seed: JOIN_BLIND    | join | assertion | the slot is taken by a store
@@ -39,6 +41,7 @@
  * seed: NO_THIRD_LOOK | join | assertion | who became recoverer does not look at the state again
  * seed: NO_PUT_BACK   | join | end       | who came too late leaves its name as recoverer
  * seed: NOT_RESUMED   | join | end       | a recovery whose recoverer died is nobody's
+ * seed: NO_FOURTH_LOOK | once | assertion | nor, after putting it back, whether others have left it to him
  * seed: HOLD_STAYS    | join | assertion | the hold is not given back
  * seed: CHILD_FORGOTTEN | fork | assertion | a reservation is taken back though the child may still come
  * seed: CLAIM_BLIND   | fork | end       | and the child claims by a store
@@ -177,8 +180,20 @@ died:
 proctype member(byte me)
 {
 	byte e, p, s, who, looks;
+#ifdef ONCE
+	bool heard[MEMBERS];
+#endif
 
 look:
+#ifdef ONCE
+	if
+	:: me == X -> STEP(ended[me] = true); goto died
+	:: dead[A] && !heard[A] -> heard[A] = true
+	:: dead[B] && !heard[B] -> heard[B] = true
+	:: me == Y && dead[X] && !heard[X] -> heard[X] = true
+	:: me == Y && DONE && heard[A] && heard[B] && (ended[X] || heard[X]) -> goto audit
+	fi;
+#else
 	if
 	:: me == X && looks == 2 -> STEP(ended[me] = true); goto died
 	:: me == X && looks < 2 ->
@@ -193,6 +208,7 @@ look:
 		:: DONE && state == FREE && (ended[X] || dead[X]) -> goto audit
 		fi
 	fi;
+#endif
 	STEP(e = epoch; p = whose; s = state);
 	if
 	:: s == FREE || (s != DYING && !dead[p]) -> goto leave
@@ -217,7 +233,7 @@ look:
 	:: s == JOINING -> STEP(if :: IS(e, p, s) -> SET(NEXT(e), 0, FREE) :: else fi); goto leave
 	:: else
 	fi;
-	/* become_recoverer */
+become:	/* become_recoverer */
 	if
 	:: s != DYING ->
 		atomic {
@@ -282,6 +298,13 @@ look:
 put_back:
 #ifndef SEED_NO_PUT_BACK
 	STEP(if :: recoverer == me + 1 -> recoverer = 0 :: else fi);
+#ifndef SEED_NO_FOURTH_LOOK
+	STEP(e = epoch; p = whose; s = state);
+	if
+	:: s == DYING -> who = 0; goto become
+	:: else
+	fi;
+#endif
 #endif
 
 leave:
@@ -289,6 +312,9 @@ leave:
 	goto look;
 
 audit:
+#ifdef ONCE
+	assert(state == FREE);
+#endif
 	assert(!hold && out == 0 && !settled);
 	goto died;
 died:

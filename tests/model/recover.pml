@@ -8,14 +8,16 @@
  * What happens. D is dead. It had an item of a queue in its hands, and the last handle of that
  * queue. Giving back the item takes two steps: into the hands of who recovers, and into the queue.
  * Dropping the handle frees the queue. X and Y hear of a death once or never, and may die anywhere;
- * Z hears of each death once, at any time after it, and lives.
+ * Z hears of each death once, at any time after it, and lives.  In the run "other", Z also looks
+ * once, at any time, after what was left because of a death that has nothing to do with these.
  *
  * Steps                C
  *   recover              rmt_recover_slot; rmt_recover for the recoverer before (pushed)
  *   become               become_recoverer: CAS of the state, load of recoverer, its death, its
  *                        recovery, rmt_dead_known, CAS of recoverer, the state again
  *   contents             recover_contents: recover_thread, rmt_handles_drop_all, FREE
- *   scan                 attend_to_the_left, by the outermost recovery
+ *   scan                 attend_to_the_left, by the outermost recovery: again if a slot became free
+ *                        in it
  *
  * Abstracted. Epochs, and slots that live again: member.pml. A commit is one step: guard.pml. Who
  * finds a dead owner in a guard on the way, and the reservations of the dead, are left out: they
@@ -25,10 +27,12 @@
  * has proof of; the state words are acquire loads, CAS and release stores.
  *
  * run: deaths2 | -DKILLS=2 | safety
+ * run: other   | -DKILLS=2 -DOTHER | safety | long
  * seed: NOT_FIRST | deaths2 | assertion | the recoverer that died is not recovered first
  * seed: GOES_ON   | deaths2 | assertion | who finds somebody else at that goes on at once
  * seed: NOT_LEFT  | deaths2 | assertion | nobody looks after the slots that were left
  * seed: OWN_ONLY  | deaths2 | assertion | only after those left by the very process that was recovered
+ * seed: ONE_ROUND | other | assertion | not again where another slot has become free on the way
  */
 #define MEMBERS 4
 #define D 0
@@ -58,14 +62,26 @@ proctype member(byte me)
 {
 	byte d, who, s;
 	byte outer[5], outer_who[5], depth; /* recoveries that wait for that of their recoverer */
-	byte at, base, scanned;
-	bool scanning, heard[3];
+	byte at, base;
+#ifdef SEED_OWN_ONLY
+	byte scanned;
+#define SCANNED(i) scanned = i
+#else
+#define SCANNED(i) skip
+#endif
+	bool scanning, again, heard[3];
+#ifdef OTHER
+	bool other;
+#endif
 
 next:
 	if
 	:: dead[D] && !heard[D] -> atomic { heard[D] = true; told[D] = told[D] || me == Z; d = D; goto recover }
 	:: dead[X] && !heard[X] -> atomic { heard[X] = true; told[X] = told[X] || me == Z; d = X; goto recover }
 	:: dead[Y] && !heard[Y] -> atomic { heard[Y] = true; told[Y] = told[Y] || me == Z; d = Y; goto recover }
+#ifdef OTHER
+	:: me == Z && !other -> atomic { other = true; SCANNED(Z + 1); goto attend }
+#endif
 	:: me != Z -> STEP(ended[me] = true); goto died
 	:: me == Z && DONE -> goto audit
 	fi;
@@ -109,7 +125,7 @@ back:
 	fi;
 
 	/* recover_contents */
-	STEP(s = hold[d]);
+	STEP(s = hold[d]; who = 0);
 	if
 	:: s ->
 		STEP(if :: hold[d] -> QUEUE; hold[d] = false; hold[me] = true :: else fi);
@@ -123,16 +139,23 @@ back:
 	:: d == D -> STEP(handle = false)
 	:: else
 	fi;
-	STEP(state[d] = FREED; scanned = d + 1);
+	STEP(state[d] = FREED; again = true; SCANNED(d + 1));
 
 #ifndef SEED_NOT_LEFT
 	if
-	:: !scanning -> atomic { scanning = true; base = depth; at = 0 }
+	:: !scanning
 	:: else -> goto leave
 	fi;
+attend:
+	atomic { scanning = true; again = false; base = depth; at = 0 };
 scan:
 	if
-	:: at == Z -> atomic { scanning = false; at = 0; base = 0; scanned = 0 }
+#ifndef SEED_ONE_ROUND
+	:: at == Z && again -> atomic { again = false; at = 0; goto scan }
+	:: at == Z && !again -> atomic { scanning = false; at = 0; base = 0; SCANNED(0) }
+#else
+	:: at == Z -> atomic { scanning = false; again = false; at = 0; base = 0; SCANNED(0) }
+#endif
 	:: else ->
 #ifdef SEED_OWN_ONLY
 		STEP(s = (state[at] == DYING && recoverer[at] == scanned -> DYING : LIVE));
