@@ -40,7 +40,13 @@ struct step_case {
     void (*enable)(void);
     /* The peer of the pairs, or NULL: what a live process does to the same object meanwhile. */
     void (*peer)(void);
-    /* Tried in the long form alone, or its second deaths and pairs are: many states. */
+    /* The wake is owed only once the operation has come back (`did[0]`): docs/decisions/012. */
+    bool owes_later;
+    /* The operation is done by a thread that begins and ends with it, and is no member before. */
+    bool in_thread;
+    /* Its stores are mostly those of other cases, too: the short form tries some of its states. */
+    bool alike;
+    /* Its second deaths and pairs are tried in the long form alone: many states. */
     bool large;
 };
 
@@ -53,10 +59,11 @@ extern struct step_shared {
     uint64_t offset[STEP_NAMES]; /* for the case */
     int fd[STEP_NAMES];          /* that the victim inherits; 0: none */
     uint64_t sleeper;            /* offset of the sleeper's sub-slot */
-    volatile uint64_t did[4];    /* by the operation: how far it is */
-    volatile uint64_t state;     /* hash of all changes to the arena since it began */
-    volatile uint64_t steps;     /* instructions so far */
-    volatile uint64_t stores;    /* those that changed the arena */
+    uint64_t peer_first;      /* 1: a peer stands inside the object since before the victim began */
+    volatile uint64_t did[4]; /* by the operation: how far it is */
+    volatile uint64_t state;  /* hash of all changes to the arena since it began */
+    volatile uint64_t steps;  /* instructions so far */
+    volatile uint64_t stores; /* those that changed the arena */
     volatile uint64_t at,
         offset_at;           /* the last of those, from the start of the program; what it changed */
     volatile uint64_t woken; /* futex words that the victim woke while `enabled` held */

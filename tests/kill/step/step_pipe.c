@@ -120,9 +120,10 @@ static void send_large(void)
 static void receive_one(void)
 {
     uint64_t id;
-    OK(receive(&id, &try));
-    CHECK(id == 1);
-    step_shared->did[1] = 1;
+    int r = receive(&id, &try);
+    /* A peer that was there before may have taken some, or all. */
+    CHECK((r == 0 && id == 1) || ((r == 0 || r == -ETIMEDOUT) && step_shared->peer_first));
+    step_shared->did[1] = r == 0;
 }
 static void close_sender(void)
 {

@@ -146,7 +146,7 @@ void step_over_futex(void)
     SET_TRAP_FLAG;
 }
 
-static void catch(int signal, void (*fn)(int, siginfo_t *, void *))
+static void catch (int signal, void (*fn)(int, siginfo_t *, void *))
 {
     struct sigaction a = {.sa_sigaction = fn, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigfillset(&a.sa_mask);
@@ -159,11 +159,19 @@ void step_begin(bool every_instruction, void (*change)(void), void (*syscall)(ui
     if (!stack) {
         stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(stack != MAP_FAILED);
+        const stack_t alternative = {.ss_sp = stack, .ss_size = STACK};
+        CHECK(sigaltstack(&alternative, NULL) == 0);
     }
-    stack_t alternative = {.ss_sp = stack, .ss_size = STACK};
-    CHECK(sigaltstack(&alternative, NULL) == 0);
-    catch(SIGSEGV, on_fault);
-    catch(SIGTRAP, on_trap);
+    /* It may be called from a handler of these (driver.c, the third death), which then go on below
+     * it on the same stack. */
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGSEGV);
+    sigaddset(&both, SIGTRAP);
+    CHECK(pthread_sigmask(SIG_UNBLOCK, &both, NULL) == 0);
+    catch (SIGSEGV, on_fault);
+    catch (SIGTRAP, on_trap);
+    to_syscall = past_syscall = false;
     every = every_instruction;
     on_change = change;
     on_syscall = syscall;

@@ -8,10 +8,12 @@
 #include <ramet/arena.h>
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 #define STATES (1u << 18) /* of the table; a power of two */
+#define WAITS_ENOUGH 3    /* sleeps in a row: it waits for the peer, who stands still */
 
 struct step_shared *step_shared;
 
@@ -68,8 +70,18 @@ static void show(void)
         tell('s');
 }
 
+/* Where a peer stands inside, the victim may come to wait for it: then there is no later state. */
+static void may_sleep(void)
+{
+    static uint64_t waits;
+    if (step_shared->peer_first && ++waits == WAITS_ENOUGH)
+        tell('w');
+}
+
 static void on_syscall(uintptr_t *registers)
 {
+    if (registers[0] == SYS_futex && (registers[2] & 127) == FUTEX_WAIT_BITSET)
+        may_sleep();
     if (registers[0] != SYS_futex || (registers[2] & 127) != FUTEX_WAKE || !the_case->enabled)
         return;
     uint64_t offset = registers[1] - (uintptr_t)rmt_at(0);
@@ -77,6 +89,21 @@ static void on_syscall(uintptr_t *registers)
         return;
     step_shared->wake[step_shared->woken] = offset;
     step_shared->woken++;
+}
+
+static void *operate(void *unused)
+{
+    step_begin(true, show, on_syscall);
+    the_case->operate();
+    return unused;
+}
+
+/* The end of the thread is part of the operation. */
+static void operate_in_thread(void)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, operate, NULL) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
 }
 
 /* victim, case, descriptors of the shared page, of the arena, and of the line to the driver */
@@ -95,8 +122,10 @@ int main(int argc, char **argv)
     tell('p');
     alarm(0);  /* from here on it is the driver that says how long it may take */
     tell('s'); /* nothing has been done yet */
-    step_begin(true, show, on_syscall);
-    the_case->operate();
+    if (the_case->in_thread)
+        operate_in_thread();
+    else
+        operate(NULL);
     step_end();
     show(); /* it has come back */
     report();
