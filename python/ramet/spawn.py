@@ -10,6 +10,7 @@ import multiprocessing.process as _std_process
 import multiprocessing.spawn as _std
 import os
 import sys
+from importlib.machinery import ExtensionFileLoader
 from multiprocessing.spawn import (
     get_executable,
     import_main_path,
@@ -100,30 +101,65 @@ def prepare(data: dict[str, Any]) -> None:
     _std.prepare(data)
 
 
+# Of a class itself, whatever its metaclass makes of attributes.
+_mro = type.__dict__["__mro__"].__get__
+_dict = type.__dict__["__dict__"].__get__
+_CLOSING = {"_sqlite3", "_gdbm", "_dbm"}  # of the standard library: their objects close files
+_MANY = 100_000
+
+
 def _has_finalizer(cls: type) -> bool:
-    return any("__del__" in vars(base) for base in cls.__mro__)
+    return any("__del__" in _dict(base) for base in _mro(cls))
 
 
-def _thaw() -> None:
-    """At exit, after all other exit functions: have the interpreter tear down what must be.
+def _may_close(name: str, module: Any) -> bool:
+    """Whether objects of a module may do something when they are freed, and have no finalizer."""
+    loader = getattr(getattr(module, "__spec__", None), "loader", None)
+    if not isinstance(loader, ExtensionFileLoader):
+        return False
+    return name in _CLOSING or name.partition(".")[0] not in sys.stdlib_module_names
 
-    What a child has loaded before it knows its program is frozen: modules that last as long as the
-    process, and whose teardown would be a tenth of the time of a short child. The teardown matters
-    only for what the program has put into them, say a file that nothing but a module of the
-    standard library refers to. So it takes place where an object of the program's has a finalizer.
-    """
+
+def _needs_teardown(before: set[str]) -> bool:
+    modules = sys.modules.copy()
+    if any(_may_close(name, modules[name]) for name in modules.keys() - before):
+        return True
+    objects = gc.get_objects()
+    if len(objects) > _MANY:
+        return True
     buffer = getattr(sys.stdin, "buffer", None)
     of_the_child = {id(sys.stdin), id(buffer), id(getattr(buffer, "raw", None))}
     known: dict[int, bool] = {}  # by id, since a metaclass may make its classes unhashable
-    for obj in gc.get_objects():
+    for obj in objects:
         if id(obj) in of_the_child:
             continue
         cls = type(obj)
         if id(cls) not in known:
             known[id(cls)] = _has_finalizer(cls)
         if known[id(cls)]:
-            gc.unfreeze()
+            return True
+    return False
+
+
+def _thaw(before: set[str]) -> None:
+    """At exit, after all other exit functions: have the interpreter tear down what must be.
+
+    What a child has loaded before it knows its program is frozen: modules that last as long as the
+    process, and whose teardown would be a tenth of the time of a short child. The teardown matters
+    only for what the program has put into them, say a file that nothing but a module of the
+    standard library refers to. So it takes place where an object of the program's has a finalizer,
+    or may have what is not seen as one: objects of an extension module, which close something when
+    they are freed. And where there are so many objects that to look at them costs more than it
+    spares.
+
+    `before`: the names of the modules that are frozen.
+    """
+    try:
+        if not _needs_teardown(before):
             return
+    except Exception:  # no memory; or what stands for a module is none
+        pass
+    gc.unfreeze()
 
 
 def spawn_main(
@@ -153,7 +189,7 @@ def spawn_main(
         from . import resource_tracker
 
         resource_tracker.inherit(tracker)
-    atexit.register(_thaw)  # first, so that it is called last
+    atexit.register(_thaw, set(sys.modules))  # first, so that it is called last
     gc.freeze()
     from_parent = open(data, "rb", closefd=False)
     sys.exit(bootstrap.run(data, from_parent, parent, token, prepare))

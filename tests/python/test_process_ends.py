@@ -199,11 +199,58 @@ def child():
 
 def look():
     frozen = gc.get_freeze_count()
-    spawn._thaw()
+    spawn._thaw(set(sys.modules))
     print(frozen > 1000, gc.get_freeze_count() == (0 if {finalizer} else frozen))
 """
     main = "process = context.Process(target=child); process.start(); process.join()"
     assert run(write(functions, main), "spawn") == (0, "True True\n", "")
+
+
+KEPT = {  # what is to be seen at the end of a process that has it somewhere
+    "database": """
+def keep(name):
+    import sqlite3
+    database = sqlite3.connect(f"{FOLDER}/{name}")
+    database.execute("PRAGMA journal_mode=WAL")  # whose file goes when it is closed
+    database.execute("CREATE TABLE t(a)")
+    return database
+""",
+    "class that hides": """
+class Hiding(type):
+    def __getattribute__(cls, name):
+        raise AttributeError(name)
+class Kept(metaclass=Hiding):
+    pass
+def keep(name):
+    return type.__call__(Kept)
+""",
+}
+
+
+@pytest.mark.parametrize("package", ["multiprocessing", "ramet"])
+@pytest.mark.parametrize("what", KEPT)
+def test_what_library_modules_refer_to_is_freed(write, tmp_path, what, package):
+    """As in the standard library, also where it has no finalizer that the collector could see."""
+    functions = f"""
+FOLDER = {str(tmp_path)!r}
+{KEPT[what]}
+def child():
+    for name in ("abc", "copyreg", "enum", "fnmatch", "pickle", "reprlib", "socket", "tempfile"):
+        if name in sys.modules:
+            sys.modules[name].kept = keep(name)
+            print("kept", end=" ")
+"""
+    main = f"""
+import {package}
+process = {package}.get_context("spawn").Process(target=child)
+process.start()
+process.join()
+print(process.exitcode)
+"""
+    code, out, err = run(write(functions, main), "spawn")
+    assert (code, err, out[-2:]) == (0, "", "0\n")
+    assert out.count("kept") > 2
+    assert not list(tmp_path.glob("*-wal"))
 
 
 # ------------------------------------------------------------------------- statuses that are lost
