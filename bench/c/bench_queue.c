@@ -2,9 +2,11 @@
  *
  * bench_queue.c: 8-byte messages from producers to consumers, each a process on a processor of its
  * own where there are as many, singly and in batches.  Beside it a bare ring of one producer and
- * one consumer, which is safe against nothing, and what the system has: message queues and sockets.
+ * one consumer, which is safe against nothing, what the system has (message queues and sockets),
+ * and Boost's message queue.
  */
 #include "bench.h"
+#include "bench_boost.h"
 #include <ramet/queue.h>
 
 #include <fcntl.h>
@@ -294,6 +296,39 @@ static int64_t socketpairs(uint64_t count)
     return ns;
 }
 
+/* ---- Boost.Interprocess, where it was found.  Its sides sleep in turn, each while the other fills
+ * or empties the whole queue: chunks would show the filling and not the sleep.  So it is held
+ * against ramet from the start of both sides to the end of both. */
+
+#ifdef BENCH_BOOST
+static struct bench_boost *boost;
+
+static void boost_1_1(unsigned index)
+{
+    for (uint64_t i = 0, value; i < total; i++)
+        MUST(index == 0 ? bench_boost_send(boost, i) : bench_boost_receive(boost, &value));
+}
+
+static int64_t boost_queue(uint64_t count)
+{
+    char name[64];
+    snprintf(name, sizeof name, "ramet-bench-%d", (int)getpid());
+    boost = bench_boost_create(name, BOUND);
+    if (!boost)
+        return -1;
+    total = count;
+    int64_t ns = bench_together(2, boost_1_1);
+    bench_boost_free(boost);
+    return ns;
+}
+#else
+static int64_t boost_queue(uint64_t count)
+{
+    (void)count;
+    return -1;
+}
+#endif
+
 static const struct bench_case cases[] = {
     {.name = "queue 1:1, 8 bytes, singly",
      .count = 1000000,
@@ -303,6 +338,11 @@ static const struct bench_case cases[] = {
                  {.name = "POSIX mq", .most = 0.2, .run = posix_mq, .slower = 10},
                  {.name = "socketpair", .most = 0.2, .run = socketpairs, .slower = 10},
                  {.name = "ramet, unbounded", .run = ramet_unbounded}},
+     .slices = 5},
+    {.name = "queue 1:1, 8 bytes, start to end",
+     .count = 1000000,
+     .subject = {{.name = "ramet", .run = ramet_1_1_whole},
+                 {.name = "Boost message_queue", .most = 0.2, .run = boost_queue, .slower = 4}},
      .slices = 5},
     {.name = "queue 1:1, 8 bytes, by 16",
      .count = 3000000,
