@@ -58,6 +58,7 @@ FINDINGS = [
         "kill/kill_pipe",
         r"pipe end 0x\w+: its check failed|failed: !polled .*readable",
     ),
+    Finding("bell-late", "sched/sched_pipe", r"failed: !holds_messages\(\) \|\| readable"),
     Finding(
         "thread-for-process", "kill/kill_identity", r"failed: ramet_lock_acquire.* == -ETIMEDOUT"
     ),
