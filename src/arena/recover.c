@@ -151,6 +151,33 @@ static bool is_recovered(uint64_t word)
     return (uint32_t)(state >> 32) != rmt_word_epoch(word);
 }
 
+/* The last in a row: `who` is dead, as is who recovered him, and who recovered that one ...  (A
+ * loop where a recursion would do, because a stack may be small; at most as long as there are
+ * slots.) */
+static uint64_t last_to_die(const struct rmt_self *self, uint64_t who)
+{
+    for (uint32_t i = 0; i < RMT_SLOTS; i++) {
+        uint64_t by = rmt_load64(&rmt_member_at(rmt_word_slot(who))->recoverer);
+        if (by == 0 || rmt_word_process(by) == rmt_word_process(self->word) || is_recovered(who) ||
+            is_recovered(by) || !rmt_dead(by))
+            break;
+        who = by;
+    }
+    return who;
+}
+
+/* Whether all that the dead process of `who` held is given back now: by this thread, or others. */
+static bool recover_first(struct rmt_self *self, uint64_t who)
+{
+    while (!is_recovered(who)) {
+        uint64_t last = last_to_die(self, who);
+        rmt_recover(self, last);
+        if (!is_recovered(last))
+            return false;
+    }
+    return true;
+}
+
 /* Makes this thread the one that recovers the slot: true if it is.  What an earlier recoverer, who
  * died as such, had in its hands or armed may be part of what is recovered here, so that it is
  * recovered first; where another is at that, this slot is left to him (see attend_to_the_left). */
@@ -167,8 +194,7 @@ static bool become_recoverer(struct rmt_self *self, uint32_t slot, uint64_t stat
     if (who != 0) {
         if (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead(who))
             return false;
-        rmt_recover(self, who);
-        if (!is_recovered(who))
+        if (!recover_first(self, who))
             return false;
     }
     if (!rmt_cas64(&m->recoverer, &who, self->word))

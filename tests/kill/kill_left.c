@@ -204,6 +204,48 @@ static void test_two_in_guards(void)
     CHECK(is_gone(&one));
 }
 
+/* ---- a thousand who each died in recovering the one before */
+
+#define CHAIN 2000
+#define STACK (256 << 10) /* less than as many calls within each other take */
+
+static void nothing(void *unused)
+{
+    (void)unused;
+}
+
+static void *reap(void *pid)
+{
+    OK(ramet_reap(*(const pid_t *)pid));
+    return NULL;
+}
+
+static void test_long_chain(void)
+{
+    static uint32_t slot[CHAIN], epoch[CHAIN];
+    pid_t pid = child(nothing, NULL);
+    CHECK(finish(pid) == 0);
+    OK(ramet_reap(pid));
+    for (int i = 0; i < CHAIN; i++) {
+        OK(rmt_member_take(&slot[i], &epoch[i]));
+        struct rmt_member *m = rmt_member_at(slot[i]);
+        rmt_store64(&m->recoverer, 0);
+        rmt_store64(&m->state, rmt_member_word(epoch[i], pid, RMT_MEMBER_DYING));
+    }
+    for (int i = 0; i + 1 < CHAIN; i++) {
+        uint64_t by = rmt_word(epoch[i + 1], 1, slot[i + 1]);
+        rmt_store64(&rmt_member_at(slot[i])->recoverer, by);
+    }
+    pthread_attr_t attr;
+    pthread_t thread;
+    CHECK(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, STACK) == 0);
+    CHECK(pthread_create(&thread, &attr, reap, &pid) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(pthread_attr_destroy(&attr) == 0);
+    for (int i = 0; i < CHAIN; i++)
+        CHECK((uint32_t)(rmt_load64(&rmt_member_at(slot[i])->state) >> 32) != epoch[i]);
+}
+
 int main(void)
 {
     watchdog();
@@ -213,6 +255,7 @@ int main(void)
         RUN(test_too_late);
         RUN(test_two_in_guards);
     }
+    RUN(test_long_chain);
     OK(ramet_arena_check(1));
     return 0;
 }
