@@ -146,7 +146,7 @@ void step_over_futex(void)
     SET_TRAP_FLAG;
 }
 
-static void catch (int signal, void (*fn)(int, siginfo_t *, void *))
+static void catch(int signal, void (*fn)(int, siginfo_t *, void *))
 {
     struct sigaction a = {.sa_sigaction = fn, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigfillset(&a.sa_mask);
@@ -169,8 +169,8 @@ void step_begin(bool every_instruction, void (*change)(void), void (*syscall)(ui
     sigaddset(&both, SIGSEGV);
     sigaddset(&both, SIGTRAP);
     CHECK(pthread_sigmask(SIG_UNBLOCK, &both, NULL) == 0);
-    catch (SIGSEGV, on_fault);
-    catch (SIGTRAP, on_trap);
+    catch(SIGSEGV, on_fault);
+    catch(SIGTRAP, on_trap);
     to_syscall = past_syscall = false;
     every = every_instruction;
     on_change = change;
