@@ -350,6 +350,7 @@ static void a_thread_stopped_inside_is_shown(void)
 
 static void *put_and_get(void *unused)
 {
+    static const char bytes[300];
     (void)unused;
     ramet_item item = {.size = sizeof item};
     for (;;) {
@@ -363,7 +364,7 @@ static void *put_and_get(void *unused)
         OK(ramet_lock_release(lock));
         ramet_queue *other;
         OK(ramet_queue_create(NULL, &other));
-        OK(ramet_queue_put(other, told, 300, NULL));
+        OK(ramet_queue_put(other, bytes, sizeof bytes, NULL));
         ramet_queue_close(other);
         rmt_add64(&told->ready, 1);
     }
