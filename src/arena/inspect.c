@@ -46,14 +46,16 @@ static int dump_one(ramet_view *view, uint64_t offset, FILE *to)
 {
     ramet_view_object object = {.size = sizeof object};
     struct rmt_block block;
+    view->error = 0;
     int r = rmt_source_block(&view->source, offset, &block);
     if (r < 0)
         return r;
     const struct rmt_kind *kind = rmt_kind_get(block.kind);
     if (!kind || !kind->describe)
         return -EINVAL;
-    if (rmt_view_describe(view, offset, &block, &object) != 1)
-        return -ESTALE;
+    r = rmt_view_describe(view, offset, &block, &object);
+    if (r != 1 || view->error < 0)
+        return view->error < 0 ? view->error : -ESTALE;
     object.counts--; /* this call's own */
     rmt_view_print_object(&object, to);
     return ferror(to) ? -EIO : 0;

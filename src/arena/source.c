@@ -12,7 +12,10 @@ int rmt_source_read(const struct rmt_source *source, uint64_t offset, void *to, 
 {
     if (offset >= source->size || length > source->size - offset)
         return -ESTALE;
-    return rmt_os_read_at(source->fd, offset, to, length);
+    int r = rmt_os_read_at(source->fd, offset, to, length);
+    if (r < 0 && r != -ENODATA && source->error && *source->error == 0)
+        *source->error = r; /* what is past the end is not there, and no error */
+    return r;
 }
 
 uint64_t rmt_source_word(const struct rmt_source *source, uint64_t offset)

@@ -18,6 +18,7 @@
 struct rmt_source { /* process-local, constant once open */
     int fd;
     uint64_t id, size;
+    int *error; /* gets the first error of pread, unless NULL: for those who ask for one word */
 };
 
 /* 0, or -ESTALE for what does not lie in the arena, or an error of pread. */

@@ -20,17 +20,18 @@ struct search {
     int error; /* of an arena that cannot be shown; 0 none */
 };
 
-/* Whether the arena has a live member with that pid. */
-static bool is_member(int fd, const struct rmt_header *header, pid_t pid)
+/* Whether the arena has a live member with that pid: 1, 0, or negative. */
+static int is_member(int fd, const struct rmt_header *header, pid_t pid)
 {
-    const struct rmt_source source = {.fd = fd, .size = header->size};
+    int error = 0;
+    const struct rmt_source source = {.fd = fd, .size = header->size, .error = &error};
     uint64_t high = rmt_source_word(&source, offsetof(struct rmt_header, members_high));
     for (uint32_t slot = 1; slot < high && slot < RMT_SLOTS; slot++) {
         uint64_t state = rmt_source_word(&source, rmt_member_offset(slot));
         if (rmt_member_state_of(state) == RMT_MEMBER_LIVE && rmt_member_pid_of(state) == pid)
-            return true;
+            return 1;
     }
-    return false;
+    return error;
 }
 
 /* A process may have descriptors of several: the one of which it is a member is meant. */
@@ -39,10 +40,10 @@ static int consider(int fd, void *arg)
     struct search *s = arg;
     struct rmt_header header;
     int r = rmt_read_header(fd, &header);
-    bool member = r == 0 && is_member(fd, &header, s->pid);
-    if (r < 0)
-        s->error = r;
-    if (r < 0 || (s->fd >= 0 && !member)) {
+    int member = r < 0 ? r : is_member(fd, &header, s->pid);
+    if (member < 0)
+        s->error = member;
+    if (member < 0 || (s->fd >= 0 && !member)) {
         close(fd);
         return 0;
     }
@@ -61,7 +62,8 @@ int rmt_view_of(int fd, bool own, ramet_view **ret_view)
     ramet_view *view = calloc(1, sizeof *view);
     if (!view)
         return -ENOMEM;
-    view->source = (struct rmt_source){.fd = fd, .id = header.id, .size = header.size};
+    view->source =
+        (struct rmt_source){.fd = fd, .id = header.id, .size = header.size, .error = &view->error};
     r = rmt_view_look(view);
     if (r < 0) {
         ramet_view_close(view);
@@ -113,7 +115,8 @@ int ramet_view_whole(ramet_view *view, ramet_view_arena *ret_arena)
     const struct rmt_source *source = &view->source;
     if (ret_arena->size != sizeof *ret_arena)
         return -EINVAL;
-    *ret_arena = (ramet_view_arena){
+    view->error = 0;
+    const ramet_view_arena arena = {
         .size = sizeof *ret_arena,
         .id = source->id,
         .layout = rmt_source_word(source, offsetof(struct rmt_header, version)),
@@ -121,6 +124,9 @@ int ramet_view_whole(ramet_view *view, ramet_view_arena *ret_arena)
         .threads = (uint32_t)view->threads,
         .poisoned = rmt_source_word(source, offsetof(struct rmt_header, poisoned)) != 0,
     };
+    if (view->error < 0)
+        return view->error;
+    *ret_arena = arena;
     return 0;
 }
 
@@ -167,7 +173,8 @@ int ramet_view_next_thread(ramet_view *view, ramet_view_thread *ret_thread)
     const struct rmt_seen_thread *owner = rmt_view_thread(view, t->waits_owner);
     bool waits = (t->flags & RAMET_VIEW_WAITING) != 0;
     int64_t waited = rmt_os_now() - (int64_t)t->since;
-    *ret_thread = (ramet_view_thread){
+    view->error = 0;
+    const ramet_view_thread thread = {
         .size = sizeof *ret_thread,
         .cursor = i + 1,
         .pid = t->pid,
@@ -182,6 +189,9 @@ int ramet_view_next_thread(ramet_view *view, ramet_view_thread *ret_thread)
                   : waited < 0 ? 0
                                : waited,
     };
+    if (view->error < 0)
+        return view->error;
+    *ret_thread = thread;
     return 1;
 }
 
@@ -191,12 +201,19 @@ int ramet_view_next_object(ramet_view *view, ramet_view_object *ret_object)
     struct rmt_block block;
     if (ret_object->size != sizeof *ret_object)
         return -EINVAL;
+    view->error = 0;
     while (rmt_view_walk(view, &cursor, &offset, &block) == 1) {
         ramet_view_object object = {.size = sizeof object, .cursor = cursor};
-        if (rmt_view_describe(view, offset, &block, &object) == 0)
+        if (rmt_view_describe(view, offset, &block, &object) == 0 && view->error == 0)
             continue;
+        if (view->error < 0)
+            break;
         *ret_object = object;
         return 1;
+    }
+    if (view->error < 0) {
+        view->words_at = view->slab = 0; /* what was read in part is read again */
+        return view->error;
     }
     ret_object->cursor = cursor;
     return 0;

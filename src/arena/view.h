@@ -28,6 +28,7 @@ struct rmt_seen_thread {
 
 struct ramet_view {
     struct rmt_source source;
+    int error;   /* of reading, in the present call; source.error points here */
     bool own_fd; /* close it in the end */
     struct rmt_seen_member *member;
     size_t members, member_room;

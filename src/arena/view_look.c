@@ -173,18 +173,25 @@ static int by_value(const void *a, const void *b)
 
 int rmt_view_look(ramet_view *view)
 {
+    view->error = 0;
     uint64_t high = rmt_source_word(&view->source, offsetof(struct rmt_header, members_high));
     int r = 0;
     view->members = view->threads = view->sleepers = 0;
     view->words_at = view->slab = 0;
     for (uint32_t slot = 1; r == 0 && slot < high && slot < RMT_SLOTS; slot++)
         r = add_member(view, slot);
-    if (r < 0)
+    if (r == 0)
+        r = view->error;
+    if (r < 0) { /* nobody rather than some */
+        view->members = view->threads = 0;
         return r;
+    }
     free(view->sleeping);
     view->sleeping = calloc(view->threads + 1, sizeof *view->sleeping);
-    if (!view->sleeping)
+    if (!view->sleeping) {
+        view->members = view->threads = 0;
         return -ENOMEM;
+    }
     if (view->threads > 0)
         qsort(view->thread, view->threads, sizeof *view->thread, by_word);
     for (size_t i = 0; i < view->threads; i++)

@@ -32,9 +32,13 @@ static int try_descriptors(pid_t pid, const char *target, int (*fn)(int fd, void
     int r = 0;
     const struct dirent *entry;
     while (r == 0 && (entry = readdir(d)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
         snprintf(path, sizeof path, "/proc/%d/fd/%s", (int)pid, entry->d_name);
         ssize_t n = readlink(path, link, sizeof link);
-        if (n == (ssize_t)strlen(target) && memcmp(link, target, (size_t)n) == 0)
+        if (n < 0 && errno != ENOENT) /* as gone meanwhile */
+            r = -errno;
+        else if (n == (ssize_t)strlen(target) && memcmp(link, target, (size_t)n) == 0)
             r = give(path, fn, arg);
     }
     closedir(d);
