@@ -8,7 +8,6 @@
 #include <ramet/arena.h>
 
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -91,21 +90,6 @@ static void on_syscall(uintptr_t *registers)
     step_shared->woken++;
 }
 
-static void *operate(void *unused)
-{
-    step_begin(true, show, on_syscall);
-    the_case->operate();
-    return unused;
-}
-
-/* The end of the thread is part of the operation. */
-static void operate_in_thread(void)
-{
-    pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, operate, NULL) == 0);
-    CHECK(pthread_join(thread, NULL) == 0);
-}
-
 /* victim, case, descriptors of the shared page, of the arena, and of the line to the driver */
 int main(int argc, char **argv)
 {
@@ -122,10 +106,8 @@ int main(int argc, char **argv)
     tell('p');
     alarm(0);  /* from here on it is the driver that says how long it may take */
     tell('s'); /* nothing has been done yet */
-    if (the_case->in_thread)
-        operate_in_thread();
-    else
-        operate(NULL);
+    step_begin(true, show, on_syscall);
+    the_case->operate();
     step_end();
     show(); /* it has come back */
     report();
