@@ -8,6 +8,7 @@
 #include "channel/message.h"
 #include "kill.h"
 #include "pool/claim.h"
+#include "square.h"
 #include <ramet/arena.h>
 
 #define ITEMS 24
@@ -51,21 +52,6 @@ static void setup(void)
     }
     OK(rmt_job_end(self, job));
     OK(rmt_job_submit(self, job, hold));
-}
-
-static void square(struct rmt_worker *w, uint64_t i)
-{
-    uint64_t packet, first, value;
-    const uint8_t *data;
-    size_t size;
-    uint8_t *to;
-    OK(rmt_worker_packet(w, i, &packet, &first));
-    OK(rmt_message_data(packet, &data, &size));
-    memcpy(&value, data + (i - first) * 8, 8);
-    value *= value;
-    OK(rmt_worker_room(w, 8, &to));
-    memcpy(to, &value, 8);
-    rmt_worker_done(w, 8);
 }
 
 /* Claims and works off up to `ranges` ranges. */

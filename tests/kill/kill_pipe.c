@@ -8,8 +8,8 @@
 #include "channel/message.h"
 #include "channel/pipe.h"
 #include "kill.h"
+#include "pipe_look.h"
 
-#include <poll.h>
 #include <ramet/arena.h>
 
 #define FILL_FIRST                                                                                 \
@@ -71,20 +71,6 @@ static bool at_end(void)
     return ramet_end_recv(a, &byte, 1, &size, NULL) == -ENODATA;
 }
 
-static bool readable(void)
-{
-    struct pollfd p = {.fd = ramet_end_socket(a), .events = POLLIN};
-    return poll(&p, 1, 0) == 1;
-}
-
-/* Without a look that sets the bell right. */
-static bool holds_messages(void)
-{
-    const struct rmt_pipe_way *way = a->in.way;
-    uint64_t tail = rmt_load64(&way->tail), head = rmt_load64(&way->head);
-    return (tail & RMT_PIPE_POSITION) != (head & RMT_PIPE_POSITION);
-}
-
 static void setup(void)
 {
     blocks_before = blocks();
@@ -132,15 +118,16 @@ static void verify(bool finished)
 {
     size_t size;
     /* Before anybody looks into the pipe and sets things right: who waits in poll(2) does not. */
-    CHECK(!polled || !holds_messages() || readable());
+    CHECK(!polled || !holds_messages(a) || readable(a));
     bool probed = send_one(PROBE) == 0;
-    CHECK(readable());
+    CHECK(readable(a));
     while (ramet_end_next(a, &size) == 0) {
-        CHECK(readable());
+        CHECK(readable(a));
         CHECK(recv_one() == 1);
     }
     CHECK(ramet_end_poll(a, &try) == 0);
-    CHECK(!polled || !readable()); /* nothing is left over of the dead one's bell, once we looked */
+    CHECK(!polled ||
+          !readable(a)); /* nothing is left over of the dead one's bell, once we looked */
     uint64_t sent = prefill + probed, received = 0, maybe = 0;
     for (int i = 0; i < 2; i++)
         sent += atomic_load(&kill_shared->count[i][0]);

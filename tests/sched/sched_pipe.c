@@ -6,10 +6,9 @@
  *
  * The pipe is made in each schedule, since its sockets are not copied with the arena.
  */
+#include "../kill/pipe_look.h"
 #include "channel/pipe.h"
 #include "schedule.h"
-
-#include <poll.h>
 
 enum { FIRST, SECOND, RECEIVER };
 enum { FIRST_OF_SECOND = 10, LAST = 20, IDS, MESSAGES = 3, SMALL = 16, LARGE = 5000 };
@@ -45,20 +44,6 @@ static int recv_one(const ramet_wait *wait)
         last[id >= FIRST_OF_SECOND] = id;
     }
     return (int)id;
-}
-
-static bool readable(void)
-{
-    struct pollfd p = {.fd = ramet_end_socket(a), .events = POLLIN};
-    return poll(&p, 1, 0) == 1;
-}
-
-/* Without a look that sets the bell right. */
-static bool holds_messages(void)
-{
-    const struct rmt_pipe_way *way = a->in.way;
-    uint64_t tail = rmt_load64(&way->tail), head = rmt_load64(&way->head);
-    return (tail & RMT_PIPE_POSITION) != (head & RMT_PIPE_POSITION);
 }
 
 static void make(void)
@@ -111,7 +96,7 @@ static void second(void)
 static void receive(void)
 {
     for (int i = 0; i < MESSAGES; i++) {
-        CHECK(!holds_messages() || readable());
+        CHECK(!holds_messages(a) || readable(a));
         int id = OK(recv_one(NULL));
         if (id == LAST)
             return;
@@ -121,7 +106,7 @@ static void receive(void)
 static bool may_sleep(int i, uint64_t word)
 {
     (void)word;
-    return i == RECEIVER && !holds_messages();
+    return i == RECEIVER && !holds_messages(a);
 }
 
 /* Fewer came than were to, from one who is dead. */
@@ -133,7 +118,7 @@ static void enable(void)
 
 static void verify(void)
 {
-    CHECK(!holds_messages() || readable());
+    CHECK(!holds_messages(a) || readable(a));
     while (recv_one(&try) >= 0)
         ;
     uint64_t missing = 0;
@@ -141,7 +126,7 @@ static void verify(void)
         for (uint64_t i = 0; i < tried[who]; i++)
             missing += i < surely[who] && seen[(who == FIRST ? 1 : FIRST_OF_SECOND) + i] == 0;
     CHECK(missing <= (uint64_t)sched_is_dead(RECEIVER));
-    CHECK(ramet_end_poll(a, &try) == 0 && !readable());
+    CHECK(ramet_end_poll(a, &try) == 0 && !readable(a));
     end();
 }
 

@@ -4,6 +4,7 @@
  * waits for the results.  Each item is finished once, or has failed since a dead worker was at it;
  * and what else was in a dead one's hands is worked off by the other.
  */
+#include "../kill/square.h"
 #include "arena/local.h"
 #include "channel/message.h"
 #include "pool/claim.h"
@@ -47,22 +48,6 @@ static void setup(void)
 }
 
 /* ---- actors */
-
-static void square(struct rmt_worker *w, uint64_t i)
-{
-    uint64_t packet, first, value;
-    const uint8_t *data;
-    size_t size;
-    uint8_t *to;
-    OK(rmt_worker_packet(w, i, &packet, &first));
-    OK(rmt_message_data(packet, &data, &size));
-    memcpy(&value, data + (i - first) * 8, 8);
-    CHECK(value == i);
-    value *= value;
-    OK(rmt_worker_room(w, 8, &to));
-    memcpy(to, &value, 8);
-    rmt_worker_done(w, 8);
-}
 
 /* Until there is nothing left, or if `wait` is NULL until the pool has ended. */
 static void work(struct rmt_worker *w, uint64_t number, const ramet_wait *wait)

@@ -7,6 +7,7 @@
  * The pool belongs to a process that lives through everything, since workers leave when it dies;
  * but for the cases in which it is the victim's own.
  */
+#include "../square.h"
 #include "channel/message.h"
 #include "pool/claim.h"
 #include "step.h"
@@ -85,22 +86,6 @@ static void setup_job(void)
 static void no_pool(void) {}
 
 /* ---- working */
-
-static void square(struct rmt_worker *w, uint64_t i)
-{
-    uint64_t packet, first, value;
-    const uint8_t *data;
-    size_t size;
-    uint8_t *to;
-    OK(rmt_worker_packet(w, i, &packet, &first));
-    OK(rmt_message_data(packet, &data, &size));
-    memcpy(&value, data + (i - first) * 8, 8);
-    CHECK(value == i);
-    value *= value;
-    OK(rmt_worker_room(w, 8, &to));
-    memcpy(to, &value, 8);
-    rmt_worker_done(w, 8);
-}
 
 static void work_range(struct rmt_worker *w)
 {
