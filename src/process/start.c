@@ -95,5 +95,5 @@ int rmt_start_spawn(const ramet_ref *request, struct rmt_started *ret_started)
     rmt_ref_format(request, text);
     pid_t pid;
     int r = rmt_exec_self(RMT_CHILD_FLAG, ramet_arena_fd(), text, -1, &pid);
-    return r < 0 ? r : with_pidfd(pid, ret_started);
+    return r == 0 ? with_pidfd(pid, ret_started) : r; /* only then is there a pid */
 }
