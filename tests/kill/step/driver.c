@@ -22,6 +22,8 @@ uint64_t step_blocks_less;
 
 struct tally *tally;
 bool long_form;
+unsigned stride;
+static unsigned stride_of_all = 1; /* RAMET_STEP_STRIDE */
 const struct step_case *the_case;
 struct actor driver, second, sleeper, recoverer;
 pid_t victim;
@@ -200,19 +202,21 @@ static int in_process(int shared, uint64_t first)
 static int peer_first(int shared)
 {
     int status = 0;
-    uint64_t n = (uint64_t)(the_case - step_cases), nth = long_form ? 1 : 1 + n * 7 % 32;
+    uint64_t n = (uint64_t)(the_case - step_cases);
+    uint64_t nth = long_form ? 1 + n % stride : 1 + n * 7 % 32;
     if (!long_form && the_case->alike && n % 3 != 0)
         return 0;
-    for (;; nth++) {
+    for (;;) {
         status = in_process(shared, nth);
         tally->points += status != 2;
-        if (status == 2 && !long_form && tally->points == 0) { /* it does not have so many */
+        if (status == 2 && tally->points == 0) { /* it does not have so many */
             CHECK(tally->peer > 0);
-            nth %= tally->peer; /* and one more */
+            nth = nth % tally->peer + 1;
             continue;
         }
         if (status != 0 || !long_form)
             break;
+        nth += stride;
     }
     return status == 2 || status == 3 ? 0 : status;
 }
@@ -220,6 +224,7 @@ static int peer_first(int shared)
 static int one_case(int shared)
 {
     memset(tally, 0, sizeof *tally);
+    stride = stride_of_all * (the_case->stride ? the_case->stride : 1);
     int status = in_process(shared, 0);
     unsigned long steps = step_shared->steps, stores = step_shared->stores;
     if (status == 0 && the_case->peer)
@@ -229,6 +234,8 @@ static int one_case(int shared)
            the_case->name, steps, stores, (unsigned long)tally->states,
            (unsigned long)tally->second, (unsigned long)tally->third, (unsigned long)tally->pairs,
            (unsigned long)tally->first, (unsigned long)tally->points);
+    if (the_case->peer && long_form && stride > 1)
+        printf(" (one in %u)", stride);
     if (the_case->sleeps)
         printf(" %5lu wakes", (unsigned long)tally->wakes);
     printf(" %3lu bad\n", (unsigned long)tally->bad);
@@ -239,11 +246,15 @@ static int one_case(int shared)
     return status != 0;
 }
 
-/* [case]: only that one.  RAMET_LONG=1: the long form. */
+/* [case]: only that one.  RAMET_LONG=1: the long form.  RAMET_STEP_STRIDE=n: in the long form each
+ * peer stands at one in so many of the operations at which it would. */
 int main(int argc, char **argv)
 {
-    const char *form = getenv("RAMET_LONG");
+    const char *form = getenv("RAMET_LONG"), *of_all = getenv("RAMET_STEP_STRIDE");
     long_form = form && strcmp(form, "1") == 0;
+    if (of_all)
+        stride_of_all = (unsigned)strtoul(of_all, NULL, 10);
+    CHECK(stride_of_all > 0 && stride_of_all < 10000);
     ssize_t n = readlink("/proc/self/exe", victim_program, sizeof victim_program - 16);
     CHECK(n > 0);
     strcpy(victim_program + n, "_victim");

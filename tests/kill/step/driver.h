@@ -24,6 +24,7 @@ extern struct tally { /* shared by all processes of a case */
 } *tally;
 
 extern bool long_form;
+extern unsigned stride; /* the long form: the peer stands at one in so many of its operations */
 extern const struct step_case *the_case;
 extern struct actor driver, second, sleeper, recoverer;
 extern pid_t victim;

@@ -79,9 +79,9 @@ static void try_pair(uint64_t nth)
 
 void try_pairs(void)
 {
-    /* The short form: a few of the peer's operations at each state, others at the next. */
-    uint64_t nth = long_form ? 1 : 1 + tally->states * 5 % STRIDE_SHORT;
-    for (;; nth += long_form ? 1 : STRIDE_SHORT) {
+    /* With a stride: a few of the peer's operations at each state, others at the next. */
+    unsigned each = long_form ? stride : STRIDE_SHORT;
+    for (uint64_t nth = 1 + tally->states * 5 % each;; nth += each) {
         if (tally->bad >= BAD_ENOUGH)
             return;
         tally->pairs++;

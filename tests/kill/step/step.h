@@ -46,6 +46,9 @@ struct step_case {
     bool alike;
     /* Its second deaths and pairs are tried in the long form alone: many states. */
     bool large;
+    /* Where its peer has many operations: the long form has it stand at one in so many, others at
+     * each state (the victim first) or for each case (the peer first).  0: at every one. */
+    unsigned stride;
 };
 
 #define STEP_NAMES 4
