@@ -10,8 +10,14 @@ killed at any moment, and whoever waits for it gets an error and does not hang; 
 behind; and `put()` serialises what it is given at once, in the caller.
 """
 
+from __future__ import annotations
+
 from . import context as _context
 from ._ramet import OwnerDiedWarning
+
+TYPE_CHECKING = False  # not typing's own: a fresh child is spared the import of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 _default = _context._default_context
 
@@ -69,6 +75,7 @@ __all__ = [
     "Pool",
     "Process",
     "ProcessError",
+    "ProcessPoolExecutor",
     "Queue",
     "RLock",
     "RawArray",
@@ -97,3 +104,12 @@ __all__ = [
 # The levels of the logger's own messages.
 SUBDEBUG = 5
 SUBWARNING = 25
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ProcessPoolExecutor":  # here, since concurrent.futures takes long to import
+        from .executor import ProcessPoolExecutor
+
+        globals()[name] = ProcessPoolExecutor
+        return ProcessPoolExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,6 +39,7 @@ from multiprocessing import set_start_method as set_start_method
 
 from ._ramet import OwnerDiedWarning as OwnerDiedWarning
 from .context import _default_context
+from .executor import ProcessPoolExecutor as ProcessPoolExecutor
 from .queues import JoinableQueue as JoinableQueue
 from .queues import Queue as Queue
 from .queues import SimpleQueue as SimpleQueue
