@@ -169,6 +169,12 @@ class ForkServerProcess(_Starting, _std.ForkServerProcess):
 class BaseContext(_std.BaseContext):
     """What all contexts have in common: the factories."""
 
+    def cpu_count(self) -> int:
+        """Return the number of processors that this process may use."""
+        from .cpus import cpu_count
+
+        return cpu_count()
+
     def Manager(self) -> Any:
         """Return a manager with a running server process."""
         from .managers import SyncManager

@@ -22,6 +22,7 @@ from multiprocessing import util
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
 from typing import Any
 
+from .cpus import cpu_count
 from .functions import by_value, send
 from .pool_imap import IMapIterator, IMapUnorderedIterator
 from .pool_results import ApplyResult, MapResult
@@ -51,7 +52,7 @@ class Pool(_std.Pool):
             context = _default_context.get_context()
         self._ctx = context
         if processes is None:
-            processes = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+            processes = cpu_count()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (
