@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import multiprocessing.context as _std
 import multiprocessing.process as _registry
+import os
 import sys
 from multiprocessing.context import (
     AuthenticationError,
@@ -111,6 +112,25 @@ class _Starting:
     def _Popen(process_obj: Any) -> Any:
         context = _default_context.get_context()
         return context.Process._Popen(process_obj)
+
+    def start(self) -> None:
+        """Start the process."""
+        current = _registry._current_process
+        if not (current._config.get("daemon") and isinstance(current, _Starting)):
+            super().start()  # type: ignore[misc]
+            return
+        # The standard library denies a daemonic process children, which would outlive it. Those of
+        # ours end with it, daemonic or not (parent_death.py); otherwise this is what it does.
+        self._check_closed()  # type: ignore[attr-defined]
+        assert self._popen is None, "cannot start a process twice"
+        assert self._parent_pid == os.getpid(), (  # type: ignore[attr-defined]
+            "can only start a process object created by current process"
+        )
+        _registry._cleanup()
+        self._popen = self._Popen(self)
+        self._sentinel = self._popen.sentinel
+        del self._target, self._args, self._kwargs  # type: ignore[attr-defined]
+        _registry._children.add(self)
 
     @staticmethod
     def _check_start() -> None:

@@ -5,11 +5,15 @@ The kernel can send a signal when the parent dies, but it follows the thread tha
 process. So the parent says which thread forks: the first thread of a process ends last, and then
 the kernel's signal is right; for any other one the child has a thread of its own that sleeps on the
 parent's pidfd. SIGKILL, since nobody is left who would notice that a gentler signal had no effect.
+
+A daemonic process may itself be ended at any moment, and so all its children end with it, also
+those that are not daemonic: the whole tree goes together.
 """
 
 import os
 import signal
 import threading
+from multiprocessing.process import current_process
 from typing import Any
 
 from . import _ramet
@@ -21,9 +25,14 @@ BY_SIGNAL = 1
 BY_WATCH = 2
 
 
-def tie_for(daemon: bool) -> int:
+def ends_with_us(process_obj: Any) -> bool:
+    """Whether a process that we start is to end with us, however that may be."""
+    return process_obj.daemon or current_process().daemon
+
+
+def tie_for(process_obj: Any) -> int:
     """How a child is to end with us that the calling thread is about to make."""
-    if not daemon:
+    if not ends_with_us(process_obj):
         return NOT
     return BY_SIGNAL if threading.get_native_id() == os.getpid() else BY_WATCH
 

@@ -34,7 +34,7 @@ class Popen(_ramet.Child, _std.Popen):
     def _launch(self, process_obj: Any) -> None:
         _ramet.join()
         child.prepare(self._owner, process_obj._parent_name)
-        tie = parent_death.tie_for(process_obj.daemon)
+        tie = parent_death.tie_for(process_obj)
         ourselves = os.pidfd_open(self._owner)
         try:
             pid = os.fork()

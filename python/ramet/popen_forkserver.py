@@ -51,7 +51,8 @@ class Popen(Bootstrapped):
             self, forkserver.state(), spawn.get_preparation_data(process_obj._name), process_obj
         )
         # Whatever thread this is: the server forks in its first one, and watches us for the child.
-        tie = parent_death.BY_SIGNAL if process_obj.daemon else parent_death.NOT
+        ends = parent_death.ends_with_us(process_obj)
+        tie = parent_death.BY_SIGNAL if ends else parent_death.NOT
         ourselves = os.pidfd_open(self._owner)
         ours, theirs = bootstrap.socket_pair()
         try:

@@ -88,7 +88,7 @@ class Popen(Bootstrapped):
             command = spawn.get_command_line(
                 **arguments,
                 parent_pid=self._owner,
-                tie=parent_death.tie_for(process_obj.daemon),
+                tie=parent_death.tie_for(process_obj),
             )
             self._adopt(util.spawnv_passfds(spawn.get_executable(), command, self._fds))
             theirs.close()  # so that writing to a child that is gone ends
