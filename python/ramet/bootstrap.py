@@ -93,19 +93,33 @@ def _keeping(base: type) -> type:
     return KeepingPickler
 
 
+def _may_be_typed_in(target: Any) -> bool:
+    """Whether it is worth asking whether the child finds the target by its name."""
+    main = sys.modules["__main__"]
+    at_a_prompt = getattr(main, "__file__", None) is None or hasattr(sys, "ps1")
+    return at_a_prompt and target is not None
+
+
+def _by_value(target: Any) -> Any:
+    from .functions import by_value  # late: a child has no need of it, and few parents have
+
+    return by_value(target)
+
+
 def _dump(pickler: Any, obj: Any, file: io.BytesIO, kept: list[Any]) -> None:
-    """Pickle one object; the target of a process goes by value if pickle refuses it."""
+    """Pickle one object; the target of a process goes by value if its name is not enough."""
     start = file.tell()
+    target = getattr(obj, "_target", None)
     try:
         pickler(file, kept).dump(obj)
-        return
     except Exception:
-        from .functions import by_value  # late: a child has no need of it, and few parents have
-
-        target = getattr(obj, "_target", None)
-        substitute = by_value(target)
+        substitute = _by_value(target)
         if substitute is None:
             raise
+    else:
+        substitute = _by_value(target) if _may_be_typed_in(target) else None
+        if substitute is None:
+            return
     file.seek(start)
     file.truncate()
     kept.append(target)  # and with it what it refers to, which no pickler of ours has seen

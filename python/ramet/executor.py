@@ -12,7 +12,6 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor as _Std
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from .cpus import cpu_count
 from .executor_engine import Engine, WorkerDied
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor", "WorkerDied"]
@@ -62,7 +62,7 @@ class ProcessPoolExecutor(_Std):
         max_tasks_per_child: int | None = None,
     ) -> None:
         if max_workers is None:
-            max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+            max_workers = cpu_count()
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):

@@ -26,7 +26,7 @@ from multiprocessing.pool import RUN, TERMINATE
 from typing import Any
 
 from . import pool_workers
-from .functions import by_value, send
+from .functions import portable
 from .pool_workers import Workers, unreadable
 
 __all__ = ["Engine", "WorkerDied"]
@@ -86,7 +86,7 @@ class _Stream:
         def feed(fn: Any, args: Any, kwargs: Any) -> int:
             return self._job.feed(((fn, args, kwargs),), self.floor)
 
-        return send(feed, *call) != 0
+        return self.engine.workers.send(feed, *call) != 0
 
     def end(self) -> None:
         if not self.ended:
@@ -131,15 +131,16 @@ class Engine:
     def __init__(
         self, context: Any, size: int, initializer: Any, initargs: Any, ranges: int | None
     ) -> None:
-        if initializer is not None and context.get_start_method() != "fork":
-            initializer = by_value(initializer) or initializer
+        fresh = context.get_start_method() != "fork"
+        if initializer is not None and fresh:
+            initializer = portable(initializer)
         rest = (initializer, tuple(initargs), ranges or 0)
 
         def make(target: Callable[..., None], args: tuple[Any, ...]) -> Any:
             return context.Process(target=target, args=(*args, *rest))
 
         self.lock = threading.RLock()
-        self.workers = Workers(make, size)
+        self.workers = Workers(make, size, fresh)
         self.workers.populate()
         self.pending: collections.deque[tuple[_Future, _Call]] = collections.deque()
         self.streams: list[_Stream] = []  # calls are fed to the last

@@ -23,7 +23,7 @@ from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
 from typing import Any
 
 from .cpus import cpu_count
-from .functions import by_value, send
+from .functions import portable
 from .pool_imap import IMapIterator, IMapUnorderedIterator
 from .pool_results import ApplyResult, MapResult
 from .pool_workers import PoolTerminated, WorkerDied, Workers
@@ -66,15 +66,16 @@ class Pool(_std.Pool):
         self._initializer = initializer
         self._initargs = initargs
 
-        if initializer is not None and context.get_start_method() != "fork":
-            initializer = by_value(initializer) or initializer
+        fresh = context.get_start_method() != "fork"
+        if initializer is not None and fresh:
+            initializer = portable(initializer)
         factory = self.Process
         rest = (initializer, tuple(initargs), maxtasksperchild or 0)
 
         def make(target: Callable[..., None], args: tuple[Any, ...]) -> Any:
             return factory(context, target=target, args=(*args, *rest))
 
-        self._workers = workers = Workers(make, processes)
+        self._workers = workers = Workers(make, processes, fresh)
         self._pool = workers.pool
         workers.populate()
         self._terminate = util.Finalize(self, Workers.terminate, args=(workers,), exitpriority=15)
@@ -127,7 +128,7 @@ class Pool(_std.Pool):
     def _call(self, func: Any, args: Any, kwds: Any, *callbacks: Any) -> ApplyResult:
         self._check_running()
         try:
-            job, error = send(self._workers.shared.call, func, args, kwds), None
+            job, error = self._workers.send(self._workers.shared.call, func, args, kwds), None
         except Exception as failed:
             job, error = None, failed
         return ApplyResult(self._workers, job, *callbacks, error=error)
@@ -193,7 +194,8 @@ class Pool(_std.Pool):
             length = len(items)
             if items:
                 try:
-                    job = send(self._workers.shared.map, func, items, star, chunksize or 0)
+                    submit = self._workers.shared.map
+                    job = self._workers.send(submit, func, items, star, chunksize or 0)
                 except Exception as failed:
                     error = failed
         return MapResult(self._workers, job, length, *callbacks, error=error)

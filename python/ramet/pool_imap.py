@@ -14,7 +14,6 @@ from multiprocessing import TimeoutError
 from multiprocessing.pool import TERMINATE
 from typing import Any
 
-from .functions import send
 from .pool_results import deadline_of
 from .pool_workers import Workers, unreadable
 
@@ -44,7 +43,7 @@ class _Stream:
         self, workers: Workers, function: Any, iterable: Any, chunk: int, ordered: bool
     ) -> None:
         self.workers = workers
-        self.job = send(workers.shared.stream, function, False, chunk, chunk, _TABLE)
+        self.job = workers.send(workers.shared.stream, function, False, chunk, chunk, _TABLE)
         self.chunk = chunk
         self.ordered = ordered
         self.room = threading.Condition()

@@ -21,7 +21,7 @@ from multiprocessing.pool import (
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from . import _ramet
+from . import _ramet, functions
 
 __all__ = ["PoolTerminated", "WorkerDied", "Workers", "unreadable"]
 
@@ -59,7 +59,9 @@ def _how(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = "unknown"
-    return f"was killed by signal {-code} ({name})"
+    # Who gets this without having killed anything looks for a cause, and this is the usual one.
+    hint = ", as the kernel does when memory runs out" if -code == signal.SIGKILL else ""
+    return f"was killed by signal {-code} ({name}{hint})"
 
 
 class _Description(ExceptionWithTraceback):
@@ -108,9 +110,15 @@ class Workers:
     Knows nothing of the Pool, so that a pool that is not used any more can be collected.
     """
 
-    def __init__(self, make: Callable[[Callable[..., None], tuple[Any, ...]], Any], size: int):
+    def __init__(
+        self,
+        make: Callable[[Callable[..., None], tuple[Any, ...]], Any],
+        size: int,
+        fresh: bool,
+    ) -> None:
         self.make = make
         self.size = size
+        self.fresh = fresh  # the workers are no copies of this process
         self.shared = _ramet.SharedPool(size)
         self.lock = threading.RLock()  # all below; processes are started under it
         self.state = RUN
@@ -127,6 +135,12 @@ class Workers:
         self.keeper: threading.Thread | None = None
         self.bell = -1  # eventfd on which the keeper waits when it tracks nothing
         self.owner = os.getpid()
+
+    def send(self, submit: Callable[..., Any], function: Any, *rest: Any) -> Any:
+        """`submit(function, *rest)`, with the function by value if it does not go by name."""
+        if self.fresh and functions.is_typed_in(function):
+            function = functions.portable(function)
+        return functions.send(submit, function, *rest)
 
     # ---- processes
 
