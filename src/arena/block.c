@@ -337,6 +337,36 @@ static void free_span(struct rmt_self *self, uint64_t thread_offset, int hold, u
     rmt_span_free(self, self->offset, own, offset, 0);
 }
 
+/* By page, since memory that was freed may come back as blocks of other sizes. */
+#ifdef RMT_TSAN
+static uint64_t pages_of(uint64_t block)
+{
+    struct rmt_page_place p;
+    rmt_page_place(block, &p);
+    uint64_t word = rmt_load64_relaxed(&rmt_page_table(p.window)->word[p.index]);
+    return rmt_page_type(word) == RMT_PAGE_SPAN ? rmt_page_count(word) : 1;
+}
+
+void rmt_block_received(uint64_t offset)
+{
+    uint64_t page = offset & ~(RMT_PAGE_SIZE - 1);
+    for (uint64_t end = page + pages_of(offset) * RMT_PAGE_SIZE; page < end; page += RMT_PAGE_SIZE)
+        RMT_TSAN_ACQUIRE(rmt_at(page));
+}
+
+static void given_away(uint64_t offset)
+{
+    uint64_t page = offset & ~(RMT_PAGE_SIZE - 1);
+    for (uint64_t end = page + pages_of(offset) * RMT_PAGE_SIZE; page < end; page += RMT_PAGE_SIZE)
+        RMT_TSAN_RELEASE(rmt_at(page));
+}
+#else
+static inline void given_away(uint64_t offset)
+{
+    (void)offset;
+}
+#endif
+
 void rmt_block_free_of(struct rmt_self *self, uint64_t thread_offset, int hold)
 {
     struct rmt_thread *thread = rmt_at(thread_offset);
@@ -346,13 +376,15 @@ void rmt_block_free_of(struct rmt_self *self, uint64_t thread_offset, int hold)
     while ((what = rmt_load64_relaxed(&thread->hold[hold].what)) != 0) {
         uint64_t offset = what & ~RMT_TAG_MASK;
         struct rmt_block *b = rmt_block_at(offset);
+        rmt_block_received(offset);
         const struct rmt_kind *kind = rmt_kind_get(b->kind);
         if (kind && kind->destroy)
             kind->destroy(self, offset);
         uint64_t next = rmt_load64_relaxed(&b->next);
         uint64_t next_what = next != 0 ? next | RMT_HOLD_BLOCK : 0;
         rmt_kind_store(b, RAMET_KIND_NONE); /* destroyed: not again if we die before the commit */
-        if (offset % RMT_PAGE_SIZE == 0)    /* where a slab page has its header and no block */
+        given_away(offset);
+        if (offset % RMT_PAGE_SIZE == 0) /* where a slab page has its header and no block */
             free_span(self, thread_offset, hold, offset, hold_word, next_what);
         else
             free_small(self, offset, hold_word, next_what);

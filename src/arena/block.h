@@ -25,6 +25,18 @@ void rmt_block_free(struct rmt_self *self, int hold);
 /* The same for the hold of a dead thread. */
 void rmt_block_free_of(struct rmt_self *self, uint64_t thread_offset, int hold);
 
+/* For ThreadSanitizer alone: called by who looks into a block that another process may have filled.
+ * What threads of this process used its memory for before, and freed, is over: that order came by
+ * way of the other process. */
+#ifdef RMT_TSAN
+void rmt_block_received(uint64_t offset);
+#else
+static inline void rmt_block_received(uint64_t offset)
+{
+    (void)offset;
+}
+#endif
+
 /* True if `offset` is the start of an allocated block; any value may be asked. */
 bool rmt_block_valid(uint64_t offset);
 

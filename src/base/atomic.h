@@ -118,6 +118,15 @@ static inline void rmt_poke32(uint32_t *p, uint32_t v)
 #endif
 #endif
 
+/* What is ordered by way of another process, which ThreadSanitizer does not see: all that was
+ * before the one is before what comes after the other, of the same address. */
+#ifdef RMT_TSAN
+void __tsan_release(void *address);
+void __tsan_acquire(void *address);
+#define RMT_TSAN_RELEASE(address) __tsan_release(address)
+#define RMT_TSAN_ACQUIRE(address) __tsan_acquire(address)
+#endif
+
 static inline void rmt_fence(void)
 {
 #if !defined(RMT_TSAN)

@@ -157,6 +157,7 @@ static int add_failure(ramet_job *handle, ramet_failure failure)
 /* One block of results: how many items it settles. */
 static int take_block(ramet_job *handle, struct rmt_self *self, uint64_t block)
 {
+    rmt_block_received(block);
     const struct rmt_block *header = rmt_block_at(block);
     ramet_failure failure = {.item = header->arg[RMT_RESULT_FIRST]};
     const uint8_t *data;
