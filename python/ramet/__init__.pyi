@@ -13,7 +13,6 @@ from multiprocessing import Event as Event
 from multiprocessing import Lock as Lock
 from multiprocessing import Manager as Manager
 from multiprocessing import Pipe as Pipe
-from multiprocessing import Pool as Pool
 from multiprocessing import Process as Process
 from multiprocessing import ProcessError as ProcessError
 from multiprocessing import RawArray as RawArray
@@ -44,6 +43,7 @@ from .queues import JoinableQueue as JoinableQueue
 from .queues import Queue as Queue
 from .queues import SimpleQueue as SimpleQueue
 
+Pool = _default_context.Pool
 get_context = _default_context.get_context
 
 SUBDEBUG: int

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 import multiprocessing.context as _std
+from collections.abc import Callable, Iterable
 from multiprocessing.context import AuthenticationError as AuthenticationError
 from multiprocessing.context import BufferTooShort as BufferTooShort
 from multiprocessing.context import ForkProcess as ForkProcess
@@ -13,12 +14,19 @@ from multiprocessing.context import get_spawning_popen as get_spawning_popen
 from multiprocessing.context import set_spawning_popen as set_spawning_popen
 from typing import Any, Literal, overload
 
-from . import queues
+from . import pool, queues
 
 class BaseContext(_std.BaseContext):
     def Queue(self, maxsize: int = 0) -> queues.Queue[Any]: ...
     def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue[Any]: ...
     def SimpleQueue(self) -> queues.SimpleQueue[Any]: ...
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> pool.Pool: ...
     @overload
     def get_context(self, method: None = None) -> DefaultContext: ...
     @overload

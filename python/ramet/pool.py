@@ -6,10 +6,13 @@ same way. There are no queues, and no threads where the caller waits or the inpu
 
 - whoever waits for a result takes it out of shared memory, looks after the workers (the dead are
   replaced, and their items reported) and feeds what is still to be fed;
-- one thread, started when first needed, does that for results with callbacks, and while nobody
-  waits;
+- one thread, started when first needed, does that for results with callbacks, for event loops, and
+  while nobody waits;
 - an iterable that may block has a thread of its own, which reads it no faster than its items are
   used.
+
+Results can be awaited, and iterated over with `async for`, in a loop of asyncio; the one thread
+does the waiting (pool_async.py).
 
 A worker that dies fails the item it was working on, with `WorkerDied`; the rest goes on.
 """

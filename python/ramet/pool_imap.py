@@ -2,6 +2,7 @@
 """Results that are iterated over while their inputs are still read; see pool.py."""
 
 import collections
+import functools
 import itertools
 import multiprocessing.pool as _std
 import os
@@ -9,7 +10,8 @@ import sys
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import TimeoutError
 from multiprocessing.pool import TERMINATE
 from typing import Any
@@ -181,6 +183,10 @@ class _Stream:
             self.key += count if self.ordered else 1
         return found
 
+    def is_over(self) -> bool:
+        """Whether there will be no more results than were used."""
+        return self.ended and self.under_way() <= 0
+
     # ---- the thread
 
     def start(self) -> None:
@@ -226,6 +232,39 @@ class _Stream:
             self.workers.wait((self.job,), event, time.monotonic_ns() + 50 * _PATIENCE_NS)
 
 
+class _Arrival:
+    """Tracked by the keeper until the next results are there, for a task that waits for them."""
+
+    def __init__(self, stream: _Stream, wake: Callable[[], None]) -> None:
+        self.stream = stream
+        self.wake = wake
+        self._job = stream.job
+
+    def _settle(self) -> bool:
+        stream = self.stream
+        with stream.room:
+            stream.collect()
+            if stream.key not in stream.there and not stream.is_over():
+                return False
+        self.wake()
+        return True
+
+    def _end(self, error: Exception | None) -> bool:
+        if error is not None:
+            self.wake()
+        return error is not None
+
+    def _want(self) -> bool:
+        with self.stream.room:
+            self._job.want = self.stream.taken + 1
+        return True
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        workers = self.stream.workers
+        with workers.lock:
+            workers.tracked.pop(self, None)
+
+
 class IMapIterator(_std.IMapIterator):
     """Iterates over results in the order of the input."""
 
@@ -256,6 +295,11 @@ class IMapIterator(_std.IMapIterator):
             found = stream.next()
         if found is None:
             found = self._wait(stream, deadline_of(timeout))
+        return self._use(stream, found)
+
+    __next__ = next
+
+    def _use(self, stream: _Stream, found: tuple[Any, list[Any]]) -> Any:
         if stream.used >= stream.refill and not stream.ended:
             stream.fill()
         how, values = found
@@ -269,21 +313,48 @@ class IMapIterator(_std.IMapIterator):
             self._values[:0] = values  # not all: another thread may have brought some meanwhile
         return value
 
-    __next__ = next
+    def _look(self, stream: _Stream) -> tuple[Any, list[Any]] | None:
+        """The next results, if they are there now; StopIteration if there are no more."""
+        if not stream.ended and stream.thread is None:
+            stream.fill()
+        with stream.room:
+            stream.collect()
+            found = stream.next()
+            if found is None and stream.is_over():
+                raise StopIteration
+        return found
+
+    def __aiter__(self) -> "IMapIterator":
+        return self
+
+    async def __anext__(self) -> Any:
+        with suppress(IndexError):
+            return self._values.pop()
+        stream = self._stream
+        with stream.room:
+            found = stream.next()
+        while found is None:
+            try:
+                found = self._look(stream)
+            except StopIteration:
+                raise StopAsyncIteration from None
+            if found is None:
+                error = stream.workers.over()
+                if error is not None:
+                    raise error
+                from .pool_async import until
+
+                await until(stream.workers, functools.partial(_Arrival, stream))
+        return self._use(stream, found)
 
     def _wait(self, stream: _Stream, deadline: int) -> tuple[Any, list[Any]]:
         workers = stream.workers
         while True:
             event = workers.shared.event
-            if not stream.ended and stream.thread is None:
-                stream.fill()
+            found = self._look(stream)
+            if found is not None:
+                return found
             with stream.room:
-                stream.collect()
-                found = stream.next()
-                if found is not None:
-                    return found
-                if stream.ended and stream.under_way() <= 0:
-                    raise StopIteration
                 batch = max(1, min(self._batch, stream.under_way() // 2))
                 stream.job.want = stream.taken + batch
             error = workers.over()

@@ -5,7 +5,7 @@ import multiprocessing.pool as _std
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from multiprocessing import TimeoutError
 from typing import Any
 
@@ -40,6 +40,7 @@ class ApplyResult(_std.ApplyResult):
         self._done = False
         self._success = True
         self._value: Any = None
+        self._wakes: list[Callable[[], None]] = []  # to be called, by any thread, when it is there
         # Only where there are callbacks: set after they have run, by the keeper.
         self._event = threading.Event() if callback or error_callback else None
         if error is not None:
@@ -88,6 +89,9 @@ class ApplyResult(_std.ApplyResult):
                 except Exception:
                     sys.excepthook(*sys.exc_info())
             self._event.set()
+        wakes, self._wakes = self._wakes, []
+        for wake in wakes:
+            wake()
 
     def _end(self, error: Exception | None) -> bool:
         """Fail for good, if there is an error; whether there is."""
@@ -139,6 +143,33 @@ class ApplyResult(_std.ApplyResult):
         self.wait(timeout)
         if not self.ready():
             raise TimeoutError
+        return self._outcome()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """The result, when it is there. A task that is cancelled meanwhile may ask again."""
+        return self._arrive().__await__()
+
+    async def _arrive(self) -> Any:
+        while not (self.ready() or self._end(self._workers.over())):
+            from .pool_async import until
+
+            await until(self._workers, self._listen)
+        return self._outcome()
+
+    def _listen(self, wake: Callable[[], None]) -> Any:
+        with self._lock:
+            self._wakes.append(wake)
+            if self._done and (self._event is None or self._event.is_set()):
+                wake()
+        return self
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Call it no more."""
+        with self._lock:
+            if wake in self._wakes:
+                self._wakes.remove(wake)
+
+    def _outcome(self) -> Any:
         if self._success:
             return self._value
         try:

@@ -306,7 +306,9 @@ class Workers:
                 gone = self.state == CLOSE and not self.pool and not self.leaving
                 if not tracked and (self.state == TERMINATE or gone):
                     return
-            jobs = tuple(result._job for result in tracked if result._want())
+            # Results that another thread takes meanwhile have no job any more.
+            wanted = [result._job for result in tracked if result._want()]
+            jobs = tuple(job for job in wanted if job is not None)
             sentinels = self.sentinels
             if jobs:
                 self.shared.wait(jobs, self.departed, event, -1, sentinels)
