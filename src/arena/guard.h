@@ -51,19 +51,30 @@ static inline void rmt_redo(struct rmt_guard *g, unsigned i, uint64_t offset, ui
     rmt_store64_relaxed(&g->redo[i].value, value);
 }
 
+/* The commit of the record, and what follows when its words have been applied. */
+static inline void rmt_arm(struct rmt_guard *g, unsigned n)
+{
+    /* The record before it.  pairs-with: guard.armed (release) */
+    rmt_store64(&g->armed, n);
+}
+
+static inline void rmt_disarm(struct rmt_guard *g)
+{
+    rmt_store64(&g->armed, 0);
+}
+
 static inline void rmt_replay(struct rmt_guard *g, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) {
         rmt_a64 *word = rmt_at(rmt_load64_relaxed(&g->redo[i].offset));
         rmt_store64(word, rmt_load64_relaxed(&g->redo[i].value));
     }
-    rmt_store64(&g->armed, 0);
+    rmt_disarm(g);
 }
 
 static inline void rmt_commit(struct rmt_guard *g, unsigned n)
 {
-    /* The record before it.  pairs-with: guard.armed (release) */
-    rmt_store64(&g->armed, n);
+    rmt_arm(g, n);
     rmt_replay(g, n);
 }
 

@@ -65,7 +65,13 @@ enum rmt_hold_tag {
 #define RMT_TAG_MASK 63ull
 
 /* Index of an empty hold, or -ENOSPC. */
-int rmt_hold_find(const struct rmt_self *self);
+int rmt_hold_find_slow(const struct rmt_self *self);
+static inline int rmt_hold_find(const struct rmt_self *self)
+{
+    if (RMT_LIKELY(rmt_load64_relaxed(&self->thread->hold[0].what) == 0))
+        return 0;
+    return rmt_hold_find_slow(self);
+}
 static inline uint64_t rmt_hold_what(const struct rmt_self *self, int i) /* offset of the word */
 {
     return self->offset + offsetof(struct rmt_thread, hold) + (uint64_t)i * sizeof(struct rmt_hold);

@@ -169,9 +169,9 @@ void rmt_thread_after_fork(void)
         settle(1);
 }
 
-int rmt_hold_find(const struct rmt_self *self)
+int rmt_hold_find_slow(const struct rmt_self *self)
 {
-    for (int i = 0; i < RMT_HOLDS; i++) {
+    for (int i = 1; i < RMT_HOLDS; i++) {
         if (rmt_load64_relaxed(&self->thread->hold[i].what) == 0)
             return i;
     }

@@ -16,9 +16,9 @@
 #define RMT_SEEDED(name) (RAMET_SEEDED == RMT_SEED_##name)
 
 /* The numbers are those of the option's choices in base/meson.build. */
-#define RMT_SEED_COMMIT_EARLY 1       /* queue.c: tail is stored before the cells are written */
-#define RMT_SEED_HOLD_LATE 2          /* queue.c: head is stored before the taker's hold */
-#define RMT_SEED_WAKE_LOST 3          /* queue.c: a put rings no bell */
+#define RMT_SEED_COMMIT_EARLY 1       /* queue_put.c: tail is stored before the cells are written */
+#define RMT_SEED_HOLD_LATE 2          /* queue_get.c: head is stored before the taker's hold */
+#define RMT_SEED_WAKE_LOST 3          /* queue_put.c: a put rings no bell */
 #define RMT_SEED_FREED_TWICE 4        /* block.c: the hold is emptied after the block is free */
 #define RMT_SEED_PERMIT_KEPT 5        /* semaphore.c: recovery forgets the permits of the dead */
 #define RMT_SEED_EPOCH_IGNORED 6      /* death.c: who has the slot now is taken for the owner */

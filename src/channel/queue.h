@@ -99,8 +99,10 @@ int rmt_queue_shutdown(struct rmt_self *self, const struct ramet_queue *queue, b
 /* Throws away what is left, as `done`.  The state is RMT_QUEUE_DISCARD. */
 int rmt_queue_drain(struct rmt_self *self, uint64_t queue);
 
-/* ---- queue.c: putting and getting */
 #define RMT_QUEUE_BATCH 32 /* cells that are written or copied under one guard */
+#define RMT_QUEUE_AHEAD 4  /* who works singly fetches the cell that is so far ahead */
+
+/* ---- queue_put.c */
 
 struct rmt_parcel {    /* something to put; process-local */
     const void *bytes; /* of at most RMT_CELL_BYTES; unused if there is a message */
@@ -140,6 +142,10 @@ static inline void rmt_parcel_drop(struct rmt_self *self, const struct rmt_parce
 ptrdiff_t rmt_queue_put(struct rmt_self *self, const struct ramet_queue *queue,
                         const struct rmt_parcel *parcels, size_t count, const ramet_wait *wait);
 
+/* The same with one.  1: it was put; else an error. */
+int rmt_queue_put_one(struct rmt_self *self, const struct ramet_queue *queue,
+                      const struct rmt_parcel *parcel, const ramet_wait *wait);
+
 struct rmt_taken {    /* what a get took; process-local, of the taking thread */
     uint64_t owner;   /* self->word of the taker: a forked child of it holds nothing */
     uint64_t message; /* the one message that was taken, or 0 */
@@ -147,9 +153,15 @@ struct rmt_taken {    /* what a get took; process-local, of the taking thread */
     int hold;
 };
 
-/* Takes what is at the head: either one message, or up to `max` (at most RMT_QUEUE_BATCH) items of
- * bytes, whose cells are copied to `cells`.  -ETIMEDOUT (empty), -ESHUTDOWN, -EINTR, -ENOSPC, ...
- */
+/* ---- queue_get.c */
+
+/* Takes what is at the head: either one message, or items of bytes, whose cells are copied (of each
+ * as many bytes as it has; 8 at least).  -ETIMEDOUT (empty), -ESHUTDOWN, -EINTR, -ENOSPC, ...; then
+ * *ret_taken says nothing. */
+int rmt_queue_get_one(struct rmt_self *self, const struct ramet_queue *queue, struct rmt_cell *cell,
+                      const ramet_wait *wait, struct rmt_taken *ret_taken);
+
+/* The same, up to `max` items of bytes, and no more than RMT_QUEUE_BATCH. */
 int rmt_queue_get(struct rmt_self *self, const struct ramet_queue *queue, struct rmt_cell *cells,
                   size_t max, const ramet_wait *wait, struct rmt_taken *ret_taken);
 
@@ -157,7 +169,16 @@ int rmt_queue_get(struct rmt_self *self, const struct ramet_queue *queue, struct
 void rmt_taken_release(struct rmt_self *self, const struct rmt_taken *taken);
 
 /* Lets go of one of the cells' bytes. */
-void rmt_taken_release_one(struct rmt_self *self, struct rmt_taken *taken);
+static inline void rmt_taken_release_one(struct rmt_self *self, struct rmt_taken *taken)
+{
+    if (taken->owner != self->word)
+        return;
+    struct rmt_hold *hold = &self->thread->hold[taken->hold];
+    if (--taken->count == 0)
+        rmt_store64(&hold->what, 0);
+    else
+        rmt_store64(&hold->arg, taken->count);
+}
 
 /* The message stays in hold taken->hold, as a plain block, and is no longer counted as lost. */
 static inline void rmt_taken_keep(struct rmt_self *self, const struct rmt_taken *taken)

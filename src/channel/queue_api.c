@@ -71,11 +71,11 @@ void ramet_queue_close(ramet_queue *queue)
 static int put_parcel(struct rmt_self *self, ramet_queue *queue, const struct rmt_parcel *parcel,
                       const ramet_wait *wait)
 {
-    ptrdiff_t n = rmt_queue_put(self, queue, parcel, 1, wait);
-    if (n == 1)
+    int n = rmt_queue_put_one(self, queue, parcel, wait);
+    if (RMT_LIKELY(n == 1))
         return 0;
     rmt_parcel_drop(self, parcel);
-    return (int)n;
+    return n;
 }
 
 static struct iovec piece(const void *data, size_t size)
@@ -170,7 +170,10 @@ ptrdiff_t ramet_queue_put_many(ramet_queue *queue, const ramet_bytes *items, siz
 static void fill_inline(ramet_item *item, const struct rmt_taken *taken,
                         const struct rmt_cell *cell)
 {
-    memcpy(item->bytes, cell->bytes, sizeof item->bytes);
+    if (RMT_LIKELY(cell->size <= sizeof(uint64_t))) /* the usual one */
+        memcpy(item->bytes, cell->bytes, sizeof(uint64_t));
+    else
+        memcpy(item->bytes, cell->bytes, sizeof item->bytes);
     item->data = item->bytes;
     item->size = cell->size;
     item->reserved[ITEM_OWNER] = taken->owner;
@@ -220,7 +223,7 @@ int ramet_queue_get(ramet_queue *queue, const ramet_wait *wait, ramet_item *ret_
     struct rmt_taken taken;
     int r = rmt_self(&self);
     if (r == 0)
-        r = rmt_queue_get(self, queue, &cell, 1, wait, &taken);
+        r = rmt_queue_get_one(self, queue, &cell, wait, &taken);
     if (r < 0)
         return r;
     if (taken.message != 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * queue.pml: the queue (channel/queue.c, queue_life.c, ring.h): two guards, one a side; a ring of
+ * queue.pml: the queue (channel/queue_put.c, queue_get.c, queue_life.c, ring.h): two guards, one a side; a ring of
  * two cells (one, with two consumers) that grows by a second ring, the first being freed by a
  * getter; holds.
  *
