@@ -183,13 +183,11 @@ static bool put_ready(const void *object)
 
 /* After a spin at a full queue.  Who came back for each cell that a getter frees would take the
  * line with `head` away from him at each of his gets, and be no quicker for it: so some more are
- * let go first.  It takes about a microsecond, and is not done where it would be much of a queue's
- * bound. */
-#define LINGER 48
-#define LINGER_FROM 128 /* max_items */
+ * let go first, part of the bound and no more than takes some microseconds. */
+#define LINGER_MOST 256 /* pauses, of about 20 ns: as long as a get takes */
 static void linger(const struct rmt_queue *q)
 {
-    for (unsigned i = 0; q->max_items >= LINGER_FROM && i < LINGER; i++)
+    for (unsigned i = 0; i < q->max_items / 2 && i < LINGER_MOST; i++)
         rmt_pause();
 }
 
