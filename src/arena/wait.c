@@ -35,6 +35,7 @@ int rmt_wait_start(struct rmt_waiter *w, struct rmt_self *self, const ramet_wait
         return -EINVAL;
     w->self = self;
     w->deadline = wait ? wait->deadline : RAMET_FOREVER;
+    w->ahead = w;
     w->slice = SLICE_MIN;
     w->slept = 0;
     w->in_guard = 0;
@@ -55,6 +56,7 @@ static bool spin(struct rmt_waiter *w, const rmt_a32 *word, uint32_t seen)
     w->spins = 0;
     for (unsigned i = 1; !changed; i++) {
         rmt_pause();
+        rmt_prefetch_load(w->ahead);
         changed = rmt_load32(word) != seen;
         if (i % 16 == 0) {
             int64_t now = rmt_os_now();

@@ -60,6 +60,8 @@ struct rmt_waiter {
     struct rmt_self *self;
     struct rmt_cancel_watch cancel;
     int64_t deadline;
+    const void *ahead; /* fetched at each look of a spin: what is read once the word has changed, so
+                          that its line is under way together with the word's; any address */
     int64_t slice;     /* ns of the next slice; doubles up to a limit */
     uint32_t spins;    /* ns of spinning left */
     uint32_t trial;    /* 1: they are a trial, of one that has given spinning up */

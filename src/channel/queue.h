@@ -151,6 +151,7 @@ struct rmt_taken {    /* what a get took; process-local, of the taking thread */
     uint64_t message; /* the one message that was taken, or 0 */
     uint32_t count;   /* cells with bytes that were taken, if no message */
     int hold;
+    const void *awaited; /* of an empty queue: the cell of the next item, or what was one; a hint */
 };
 
 /* ---- queue_get.c */

@@ -79,8 +79,10 @@ static inline int get_locked(struct rmt_self *self, uint64_t queue, struct rmt_q
     if (head == tail) {
         /* Stored by a put, alone or in a replay.  pairs-with: queue.tail (acquire) */
         tail = rmt_load64(&q->tail);
-        if (head == tail)
+        if (head == tail) {
+            taken->awaited = rmt_ring_cell(rmt_payload(rmt_load64_relaxed(&q->get_ring)), head);
             return state != 0 ? -ESHUTDOWN : 0;
+        }
         rmt_store64_relaxed(&q->seen_tail, tail);
     }
     uint64_t offset = rmt_load64_relaxed(&q->get_ring);
@@ -169,6 +171,7 @@ static __attribute__((noinline)) int get_later(struct rmt_self *self,
     };
     int r;
     do {
+        rest.ahead = taken->awaited;
         r = rmt_rest(&rest);
         if (r == 0)
             r = get_once(self, queue, cells, max, taken);

@@ -16,6 +16,7 @@ struct rmt_rest { /* process-local: where and for what a call waits */
     const rmt_a64 *word;               /* what changes when the wait may be over */
     bool (*ready)(const void *object); /* whether it is over: true when in doubt */
     const void *object;
+    const void *ahead; /* what is read once the wait is over; NULL: nothing in particular */
     struct rmt_waiter w;
     bool started, slept;
 };
@@ -29,6 +30,8 @@ static inline int rmt_rest(struct rmt_rest *s)
             return r;
         s->started = true;
     }
+    if (s->ahead)
+        s->w.ahead = s->ahead;
     if (s->w.deadline == 0)
         return rmt_sleep(&s->w, s->bell, 0, 0, 0); /* -ETIMEDOUT, and nothing is touched */
     if (s->w.spins > 0) {
