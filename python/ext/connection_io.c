@@ -84,16 +84,29 @@ static int ask_for_children(void)
     return result ? 0 : -1;
 }
 
+enum reason {
+    NEWS,
+    ROOM,
+    TAKEN, /* what was sent up to the position `behind` */
+};
+
+static int sleep_for(enum reason reason, ramet_end *end, struct rmt_waiter *w, uint64_t behind)
+{
+    if (reason == TAKEN)
+        return rmt_pipe_await_taken(end, w, behind);
+    return reason == ROOM ? rmt_pipe_await_room(end, w) : rmt_pipe_await_news(end, w);
+}
+
 /* One sleep. 0: try again; -ETIMEDOUT; -1 with an exception is -ECANCELED. */
-static int sleep_once(ConnectionObject *c, struct rmt_waiter *w,
-                      int (*await)(ramet_end *end, struct rmt_waiter *w))
+static int sleep_once(ConnectionObject *c, struct rmt_waiter *w, enum reason reason,
+                      uint64_t behind)
 {
     struct rmt_self *self = w->self;
     uint64_t owner = self->word;
     int r, alone = 0;
 
     Py_BEGIN_ALLOW_THREADS;
-    r = await(c->end, w);
+    r = sleep_for(reason, c->end, w, behind);
     if ((r == 0 || r == -EINTR) && w->slept > 8)
         alone = c->end->fd >= 0 && rmt_doorbell_hung_up(c->end->fd);
     Py_END_ALLOW_THREADS;
@@ -136,6 +149,26 @@ static void raise_send(int r)
         rmt_py_error(r, NULL);
 }
 
+/* A message beyond what a pipe is meant to hold keeps its sender until it is received, as with the
+ * standard library, whose pipe would not have had the room. An exception out of a signal handler
+ * ends the wait; the message stays sent. */
+static int wait_until_taken(ConnectionObject *c, struct rmt_self *self, uint64_t behind)
+{
+    struct rmt_waiter w;
+    int r = rmt_pipe_taken(c->end, behind);
+
+    if (r == 0)
+        rmt_wait_start(&w, self, NULL);
+    while (r == 0) {
+        r = sleep_once(c, &w, TAKEN, behind);
+        if (r == 0)
+            r = rmt_pipe_taken(c->end, behind);
+    }
+    if (r < 0)
+        raise_send(r);
+    return r < 0 ? -1 : 0;
+}
+
 int rmt_py_connection_put(ConnectionObject *c, uint32_t tag, const struct iovec *parts, int count,
                           size_t size, const uint64_t *refs, size_t ref_count)
 {
@@ -157,9 +190,11 @@ int rmt_py_connection_put(ConnectionObject *c, uint32_t tag, const struct iovec 
     if (r == -EAGAIN) {
         rmt_wait_start(&w, self, NULL);
         do {
-            r = sleep_once(c, &w, rmt_pipe_await_room);
+            r = sleep_once(c, &w, ROOM, 0);
         } while (r == 0 && (r = rmt_pipe_put(self, c->end, &m)) == -EAGAIN);
     }
+    if (r == 0 && RMT_UNLIKELY(rmt_pipe_beyond_bound(c->end, size)))
+        return wait_until_taken(c, self, m.behind);
     if (RMT_LIKELY(r == 0))
         return 0;
     if (m.block && self->word == owner)
@@ -211,7 +246,7 @@ int rmt_py_connection_take(ConnectionObject *c, struct rmt_py_received *ret)
     if (r == -EAGAIN) {
         rmt_wait_start(&w, ret->self, NULL);
         do {
-            r = sleep_once(c, &w, rmt_pipe_await_news);
+            r = sleep_once(c, &w, NEWS, 0);
         } while (r == 0 && (r = take(c, ret)) == -EAGAIN);
     }
     if (RMT_LIKELY(r == 0))
@@ -317,7 +352,7 @@ static int poll_until(ConnectionObject *c, int64_t deadline)
     for (;;) {
         r = rmt_pipe_ready(self, c->end);
         if (r == 0 && deadline != 0)
-            r = sleep_once(c, &w, rmt_pipe_await_news);
+            r = sleep_once(c, &w, NEWS, 0);
         else
             break;
         if (r == -ETIMEDOUT) {

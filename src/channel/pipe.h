@@ -23,6 +23,10 @@
  * out; store head, the commit.  A block enters the receiver's hold in the same commit.  The two
  * sides share no guard.
  *
+ * Whose head has passed the end of an entry has taken it.  When nobody is left who receives, what
+ * is still there is freed, which moves head, too; so the position up to which messages were
+ * received is kept in `received` before CLOSED is set in head.
+ *
  * Payloads of up to RMT_PIPE_INLINE bytes are thus copied inside a guard.  It cannot be otherwise
  * in a ring of bytes (the place is known only inside, and is another's as soon as head moves), so
  * the limit is small: 4 KiB take some 60 ns on each side.  See docs/decisions/007-pipe.md.
@@ -85,7 +89,9 @@ struct rmt_pipe_way {
         blocks_taken; /* take guard; read by senders, where too low a value errs to the safe side */
     rmt_a32 room;     /* bell.h: senders sleep on it */
     uint32_t spare_word;
-    uint64_t more_spare[5];
+    rmt_a64 received; /* take guard, once, before head is CLOSED; read by senders after they have
+                         seen that */
+    uint64_t more_spare[4];
 };
 _Static_assert(sizeof(struct rmt_pipe_way) == 384, "way");
 
@@ -127,6 +133,7 @@ struct rmt_pipe_message {
     int count;
     int hold;
     uint64_t block;
+    uint64_t behind; /* out, of rmt_pipe_put: the position behind it */
 };
 
 /* A message that was received. */
@@ -144,9 +151,16 @@ static inline size_t rmt_pipe_limit(const ramet_end *end)
     return end->limit;
 }
 
+/* Whether a message of that size is more than the pipe is meant to hold: it goes only while no
+ * other block waits, and the standard library's pipes would keep its sender until it is read. */
+static inline bool rmt_pipe_beyond_bound(const ramet_end *end, size_t size)
+{
+    return size > RMT_PIPE_BLOCKS * end->bytes;
+}
+
 /* One attempt.  0; -EAGAIN full; -EPIPE, -ENOTCONN.  After 0 the block is no longer the caller's.
  */
-int rmt_pipe_put(struct rmt_self *self, ramet_end *end, const struct rmt_pipe_message *message);
+int rmt_pipe_put(struct rmt_self *self, ramet_end *end, struct rmt_pipe_message *message);
 
 /* One attempt.  An inline message is copied to `into`, which has room for `room` bytes; -EMSGSIZE
  * if a message is longer than `longest`, or an inline one than `room`; then it stays.  -EAGAIN
@@ -161,6 +175,11 @@ int rmt_pipe_peek(struct rmt_self *self, ramet_end *end, size_t *ret_size);
  * Between slices it looks for the death of the other side.  `w` was started by the caller. */
 int rmt_pipe_await_news(ramet_end *end, struct rmt_waiter *w);
 int rmt_pipe_await_room(ramet_end *end, struct rmt_waiter *w);
+
+/* Whether all messages up to position `behind` of what this end sends were received: 1 yes, 0 not
+ * yet, -EPIPE not, and nobody is left who will.  Between two looks rmt_pipe_await_taken sleeps. */
+int rmt_pipe_taken(const ramet_end *end, uint64_t behind);
+int rmt_pipe_await_taken(ramet_end *end, struct rmt_waiter *w, uint64_t behind);
 
 /* 1 a message or the end of file is there, 0 not.  Looks thoroughly: it finds that the other side
  * has died. */

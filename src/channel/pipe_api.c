@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-static int send_message(struct rmt_self *self, ramet_end *end, const struct rmt_pipe_message *m,
+static int send_message(struct rmt_self *self, ramet_end *end, struct rmt_pipe_message *m,
                         const ramet_wait *wait)
 {
     struct rmt_waiter w;

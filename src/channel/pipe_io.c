@@ -28,25 +28,27 @@ static bool fits(const ramet_end *end, uint64_t tail, uint64_t head,
 }
 
 static void publish(struct rmt_self *self, const ramet_end *end, uint64_t tail,
-                    const struct rmt_pipe_message *m)
+                    struct rmt_pipe_message *m)
 {
     struct rmt_pipe_way *way = end->out.way;
     rmt_pipe_entry_write(&end->out, end->bytes, tail, m);
     rmt_store64_relaxed(&self->thread->wakes, RMT_PIPE_FIELD(end->out, news));
+    m->behind =
+        tail + (m->block ? RMT_PIPE_ENTRY_OF_BLOCK : RMT_PIPE_WORD + rmt_pipe_padded(m->size));
     if (!m->block) {
         /* The entry before it, for rmt_pipe_take.  pairs-with: pipe.tail (release) */
-        rmt_store64(&way->tail, tail + RMT_PIPE_WORD + rmt_pipe_padded(m->size));
+        rmt_store64(&way->tail, m->behind);
         return;
     }
     uint64_t put = rmt_load64_relaxed(&way->blocks_put);
     /* In this order: the block leaves our hold before anybody can take it into his. */
     rmt_redo(&way->put, 0, rmt_hold_what(self, m->hold), 0);
     rmt_redo(&way->put, 1, RMT_PIPE_FIELD(end->out, blocks_put), put + m->size);
-    rmt_redo(&way->put, 2, RMT_PIPE_FIELD(end->out, tail), tail + RMT_PIPE_ENTRY_OF_BLOCK);
+    rmt_redo(&way->put, 2, RMT_PIPE_FIELD(end->out, tail), m->behind);
     rmt_commit(&way->put, 3);
 }
 
-int rmt_pipe_put(struct rmt_self *self, ramet_end *end, const struct rmt_pipe_message *m)
+int rmt_pipe_put(struct rmt_self *self, ramet_end *end, struct rmt_pipe_message *m)
 {
     struct rmt_pipe_way *way = end->out.way;
     bool hung_up = false;
@@ -239,7 +241,12 @@ void rmt_pipe_close_head(struct rmt_self *self, struct rmt_pipe_lane lane, uint6
     if (rmt_guard_lock(self, &way->take) < 0)
         return;
     rmt_store64_relaxed(&self->thread->wakes, RMT_PIPE_FIELD(lane, room));
-    rmt_store64(&way->head, rmt_load64_relaxed(&way->head) | RMT_PIPE_CLOSED);
+    uint64_t head = rmt_load64_relaxed(&way->head);
+    if (!(head & RMT_PIPE_CLOSED)) { /* or we go on where another died, who may have freed some */
+        rmt_store64_relaxed(&way->received, head);
+        /* `received` before it, for rmt_pipe_taken.  pairs-with: pipe.head (release) */
+        rmt_store64(&way->head, head | RMT_PIPE_CLOSED);
+    }
     rmt_guard_unlock(self, &way->take);
     rmt_bell_ring(&way->room, INT_MAX);
     /* A sender inside the put guard may not have seen it: after this none publishes any more. */

@@ -115,6 +115,30 @@ int rmt_pipe_await_room(ramet_end *end, struct rmt_waiter *w)
     return await(end, w, &way->head, head, &way->room, RMT_PIPE_FIELD(end->out, room));
 }
 
+/* With `head` as it was seen. */
+static int taken(const struct rmt_pipe_way *way, uint64_t head, uint64_t behind)
+{
+    bool closed = (head & RMT_PIPE_CLOSED) != 0;
+    if ((closed ? rmt_load64_relaxed(&way->received) : rmt_pipe_position(head)) >= behind)
+        return 1;
+    return closed ? -EPIPE : 0;
+}
+
+int rmt_pipe_taken(const ramet_end *end, uint64_t behind)
+{
+    const struct rmt_pipe_way *way = end->out.way;
+    return taken(way, rmt_load64(&way->head), behind); /* pairs-with: pipe.head (acquire) */
+}
+
+int rmt_pipe_await_taken(ramet_end *end, struct rmt_waiter *w, uint64_t behind)
+{
+    struct rmt_pipe_way *way = end->out.way;
+    uint64_t head = rmt_load64(&way->head);
+    if (taken(way, head, behind) != 0)
+        return 0;
+    return await(end, w, &way->head, head, &way->room, RMT_PIPE_FIELD(end->out, room));
+}
+
 static bool ready(const struct rmt_pipe_way *way)
 {
     uint64_t tail = rmt_load64(&way->tail);

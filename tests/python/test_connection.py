@@ -2,6 +2,7 @@
 """Connections and pipes: the interface, what arrives, the end of file, and deaths."""
 
 import array
+import contextlib
 import io
 import multiprocessing.connection as std
 import os
@@ -36,6 +37,15 @@ OBJECTS = [
 ]
 
 
+@contextlib.contextmanager
+def sending(send, *args, **kwds):
+    """A thread that sends: what is beyond a pipe's bound keeps its sender until it is received."""
+    thread = threading.Thread(target=send, args=args, kwargs=kwds)
+    thread.start()
+    yield thread
+    thread.join()
+
+
 # ---------------------------------------------------------------------------- in one process
 
 
@@ -64,10 +74,10 @@ def test_what_it_is():
 def test_objects():
     a, b = Pipe()
     for obj in OBJECTS:
-        a.send(obj)
-        assert b.recv() == obj
-        b.send(obj=obj)
-        assert a.recv() == obj
+        with sending(a.send, obj):
+            assert b.recv() == obj
+        with sending(b.send, obj=obj):
+            assert a.recv() == obj
 
 
 def test_what_cannot_be_pickled_leaves_the_pipe_working():
@@ -83,8 +93,8 @@ def test_bytes():
     a, b = Pipe()
     for size in (0, 1, 2047, 2048, 2049, 100_000, 5_000_000):
         data = os.urandom(size)
-        a.send_bytes(data)
-        assert b.recv_bytes() == data
+        with sending(a.send_bytes, data):
+            assert b.recv_bytes() == data
     a.send_bytes(b"abcdefgh", 2)
     assert b.recv_bytes() == b"cdefgh"
     a.send_bytes(b"abcdefgh", offset=2, size=3)
@@ -262,6 +272,89 @@ def test_a_signal_handler_runs_while_a_connection_waits():
 def fill_up(connection):
     while True:
         connection.send_bytes(b"x" * 1000)
+
+
+BEYOND = b"z" * (2 << 20)  # more than a pipe is meant to hold
+
+
+@pytest.mark.parametrize("send, recv", [("send", "recv"), ("send_bytes", "recv_bytes")])
+def test_a_message_beyond_the_bound_keeps_its_sender(send, recv):
+    a, b = Pipe()
+    getattr(a, send)(BEYOND[: 1 << 19])  # less does not
+    assert getattr(b, recv)() == BEYOND[: 1 << 19]
+    sent = threading.Event()
+
+    def run():
+        getattr(a, send)(BEYOND)
+        sent.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert b.poll(None)
+    b.send("the other way is free")
+    assert a.recv() == "the other way is free"
+    assert not sent.is_set()
+    assert getattr(b, recv)() == BEYOND
+    thread.join()
+    assert sent.is_set()
+
+
+def test_a_message_beyond_the_bound_that_nobody_will_receive():
+    a, b = Pipe()
+    errors = []
+
+    def run():
+        try:
+            a.send_bytes(BEYOND)
+        except OSError as error:
+            errors.append(type(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert b.poll(None)
+    b.close()
+    thread.join()
+    assert errors == [BrokenPipeError]
+
+
+def test_a_message_that_was_received_before_the_end_was_closed_is_sent():
+    a, b = Pipe()
+    errors = []
+
+    def run():
+        try:
+            a.send_bytes(BEYOND)
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert b.recv_bytes() == BEYOND
+    b.close()
+    thread.join()
+    assert not errors
+
+
+def test_a_signal_handler_runs_while_a_message_waits_to_be_received():
+    a, b = Pipe()
+
+    class Ring(Exception):
+        pass
+
+    def handler(signum, frame):
+        raise Ring
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        while not b.poll():  # or it rang before the call had begun
+            with pytest.raises(Ring):
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                a.send_bytes(BEYOND)
+                signal.pause()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert b.recv_bytes() == BEYOND  # it stays sent
+    assert not b.poll()
 
 
 def test_foreign_descriptors_keep_the_standard_librarys_framing():
@@ -544,6 +637,21 @@ def test_a_killed_reader_breaks_the_pipe():
     killer.start()
     with pytest.raises(BrokenPipeError):
         fill_up(a)
+    killer.join()
+    process.join()
+
+
+def test_a_killed_reader_lets_go_a_sender_whose_message_it_did_not_read():
+    ctx = mp.get_context("fork")
+    a, b = ctx.Pipe()
+    process = ctx.Process(target=hang, args=(b, a))
+    process.start()
+    b.close()
+    assert a.recv() == "up"
+    killer = threading.Timer(0.2, os.kill, (process.pid, signal.SIGKILL))
+    killer.start()
+    with pytest.raises(BrokenPipeError):
+        a.send_bytes(BEYOND)
     killer.join()
     process.join()
 

@@ -6,6 +6,7 @@
 #include "pipe_common.h"
 
 #include "base/atomic.h"
+#include "channel/message.h"
 
 /* ---- in one process */
 
@@ -294,6 +295,75 @@ static void test_threads(void)
     ramet_end_close(b);
 }
 
+/* ---- whether a message was received */
+
+static void recv_into(ramet_end *end, uint8_t *data, size_t size)
+{
+    size_t got;
+    CHECK(ramet_end_recv(end, data, size, &got, NULL) == 0 && got == size);
+}
+
+/* Sends a message of a block at the internal interface, and tells the position behind it. */
+static uint64_t put_block(ramet_end *end, uint8_t *data, size_t size)
+{
+    struct rmt_self *self;
+    struct iovec part = {.iov_base = data, .iov_len = size};
+    struct rmt_pipe_message m = {.size = size, .hold = -1};
+    CHECK(rmt_self(&self) == 0);
+    CHECK(rmt_message_build(self, &part, 1, NULL, 0, &m.hold, &m.block) == 0);
+    CHECK(rmt_pipe_put(self, end, &m) == 0);
+    return m.behind;
+}
+
+/* Sends, and waits until it was received, or nobody can do that any more. */
+struct watched {
+    ramet_end *end;
+    uint64_t behind;
+    int result;
+};
+
+static void *wait_for_taken(void *arg)
+{
+    struct watched *watched = arg;
+    struct rmt_waiter w;
+    struct rmt_self *self;
+    CHECK(rmt_self(&self) == 0);
+    CHECK(rmt_wait_start(&w, self, NULL) == 0);
+    while ((watched->result = rmt_pipe_taken(watched->end, watched->behind)) == 0)
+        CHECK(rmt_pipe_await_taken(watched->end, &w, watched->behind) == 0);
+    return NULL;
+}
+
+static void test_taken(void)
+{
+    static uint8_t data[70000];
+    ramet_end *a, *b;
+    pthread_t thread;
+    make(1, 4096, &a, &b);
+    CHECK(!rmt_pipe_beyond_bound(a, RMT_PIPE_BLOCKS * 4096));
+    CHECK(rmt_pipe_beyond_bound(a, RMT_PIPE_BLOCKS * 4096 + 1));
+    struct watched first = {a, put_block(a, data, sizeof data), 0};
+    struct rmt_waiter w;
+    struct rmt_self *self;
+    CHECK(rmt_self(&self) == 0 && rmt_wait_start(&w, self, &now_or_never) == 0);
+    CHECK(rmt_pipe_taken(a, first.behind) == 0);
+    CHECK(rmt_pipe_await_taken(a, &w, first.behind) == -ETIMEDOUT);
+    CHECK(pthread_create(&thread, NULL, wait_for_taken, &first) == 0);
+    recv_into(b, data, sizeof data);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(first.result == 1);
+    /* The last is not received, though its block is freed when the other end closes. */
+    uint64_t second = put_block(a, data, 5000);
+    struct watched third = {a, put_block(a, data, 6000), 0};
+    recv_into(b, data, 5000);
+    CHECK(pthread_create(&thread, NULL, wait_for_taken, &third) == 0);
+    ramet_end_close(b);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(third.result == -EPIPE);
+    CHECK(rmt_pipe_taken(a, second) == 1);
+    ramet_end_close(a);
+}
+
 int main(void)
 {
     alarm(WATCHDOG);
@@ -308,5 +378,6 @@ int main(void)
     test_no_descriptor();
     test_interrupted();
     test_threads();
+    test_taken();
     return 0;
 }
