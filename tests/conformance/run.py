@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import time
 from pathlib import Path
 
@@ -89,8 +90,11 @@ class Run:
         record = {"id": ident, "outcome": how, "seconds": outcome.seconds, "suite": suite}
         record |= {"detail": outcome.detail, "internal": self.reason(ident), "tries": tries}
         self.records.append(record)
-        if how in FAILURES or self.options.verbose:
-            print(f"{how:8} {ident} ({outcome.seconds} s)", flush=True)
+        if how in FAILURES or tries > 1 or self.options.verbose:
+            again = f", at try {tries}" if tries > 1 else ""
+            print(f"{how:8} {ident} ({outcome.seconds} s{again})", flush=True)
+            if how in FAILURES:
+                print(textwrap.indent(outcome.detail.rstrip(), " " * 9), flush=True)
 
     def wanted(self, ident):
         match = self.options.match
@@ -123,6 +127,11 @@ class Run:
         tries = dict.fromkeys(members, 1)
         for _ in range(self.options.retries):
             for each in [m for m in members if group.results[m].how in FAILURES]:
+                if self.reason(short_id(label, each)):
+                    continue
+                failed = group.results[each]
+                print(f"{failed.how:8} {short_id(label, each)}: once more, alone", flush=True)
+                print(textwrap.indent(failed.detail.rstrip(), " " * 9), flush=True)
                 tries[each] += 1
                 group.results[each] = self.run(module, [each]).results[each]
         for each in members:
@@ -171,6 +180,10 @@ def report(run, provenance, missing):
     leaked = sum(len(group.leaked) for group in groups)
     files = sum(len(group.files_left) for group in groups)
     print(f"  left behind: objects by {objects} classes, {leaked} processes, {files} files")
+    again = [record for record in run.records if record["tries"] > 1]
+    print(f"  tried again, alone: {len(again)} tests")
+    for record in again:
+        print(f"    {record['id']}: {record['outcome']} at try {record['tries']}")
     required = tally([record for record in run.records if not record["internal"]])
     print(f"  required (without internals.txt): {line(required)}")
     if run.options.json:
@@ -192,7 +205,7 @@ def parse_arguments():
     add("--match", action="append", default=[], help="only ids that match (glob, or part)")
     add("--timeout", type=float, default=120, help="seconds without progress: a hang (120)")
     add("--grace", type=float, default=2, help="seconds left to stray processes (2)")
-    add("--retries", type=int, default=0, help="run a failed test again, alone, this often")
+    add("--retries", type=int, default=2, help="run a failed test again, alone, this often (2)")
     add("--skip-internals", action="store_true", help="leave out what internals.txt lists")
     add("--json", type=Path, help="write all records there")
     add("--list", action="store_true", help="only list the ids")
