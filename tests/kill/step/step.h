@@ -42,6 +42,8 @@ struct step_case {
     void (*peer)(void);
     /* The wake is owed only once the operation has come back (`did[0]`): docs/decisions/012. */
     bool owes_later;
+    /* The operation is done by a thread that begins and ends with it, and is no member before. */
+    bool in_thread;
     /* Its stores are mostly those of other cases, too: the short form tries some of its states. */
     bool alike;
     /* Its second deaths and pairs are tried in the long form alone: many states. */

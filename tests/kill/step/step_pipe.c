@@ -91,7 +91,6 @@ static void polled_with_one(void)
     make(1, SMALL, BYTES);
     OK(ramet_end_fd(a));
 }
-static void no_pipe(void) {}
 
 /* ---- the victim */
 
@@ -155,6 +154,27 @@ static void peer_sends(void)
         CHECK(r == 0 || r == -ETIMEDOUT);
         put_by_peer += r == 0;
     }
+}
+
+/* A further handle of each end, for a while. */
+static void peer_opens(void)
+{
+    ramet_end *further;
+    for (int i = 0; i < 2; i++) {
+        int fd = dup(step_shared->fd[i]);
+        CHECK(fd >= 0);
+        OK(ramet_end_open(&step_shared->ref[i], fd, &further));
+        ramet_end_close(further);
+    }
+}
+
+/* A pipe of its own, as the victim's is: what they meet in is the arena's. */
+static void peer_creates(void)
+{
+    ramet_end *one, *other;
+    OK(ramet_pipe_create(NULL, &one, &other));
+    ramet_end_close(one);
+    ramet_end_close(other);
 }
 
 static void after(void)
@@ -268,14 +288,22 @@ const struct step_case step_cases[] = {
     {CASE("recv, a block", some_large, open_ends, receive_one, after), .peer = peer_sends},
     {CASE("recv, beside a receiver", some_large, open_ends, receive_one, after),
      .peer = peer_receives},
+    {CASE("send, beside who opens", some_small, open_ends, send_small, after_no_receive),
+     .peer = peer_opens},
+    {CASE("open", some_small, after_nothing, open_ends, after_no_receive), .peer = peer_opens},
+    {CASE("close, beside who opens", some_small, open_ends, close_sender, after_no_receive),
+     .peer = peer_opens},
     {CASE("send, to who polls", polled, open_ends, send_small, after_polled)},
     {CASE("recv, by who polls", polled_with_one, open_ends, receive_one, after_polled)},
     {CASE("send, to a sleeper", none, open_ends, send_small, after_sleep),
      .sleeps = sleeps_to_receive, .enabled = not_empty, .enable = enable_receive},
     {CASE("recv, to a sleeper", full, open_ends, receive_one, after_sleep),
      .sleeps = sleeps_to_send, .enabled = has_room, .enable = enable_send},
-    {CASE("create", no_pipe, after_nothing, create, after_nothing), .large = true},
-    {CASE("close, the sender", no_pipe, own_pipe, close_sender, after_nothing), .large = true},
-    {CASE("close, the receiver", no_pipe, own_pipe, close_receiver, after_nothing), .large = true},
+    {CASE("create", none, after_nothing, create, after_nothing), .peer = peer_creates,
+     .large = true, .stride = 7},
+    {CASE("close, the sender", none, own_pipe, close_sender, after_nothing), .peer = peer_creates,
+     .large = true, .stride = 7},
+    {CASE("close, the receiver", none, own_pipe, close_receiver, after_nothing),
+     .peer = peer_creates, .large = true, .stride = 7},
 };
 const int step_case_count = sizeof step_cases / sizeof step_cases[0];

@@ -378,7 +378,7 @@ const struct step_case step_cases[] = {
      .large = true},
     {CASE("submit", pool_of_another, have_job, submit, after_submit), .peer = peer, .stride = 7},
     {CASE("make a job and submit", pool_of_another, open_pool, make_and_submit, after_submit),
-     .large = true},
+     .peer = peer, .large = true, .stride = 7},
     {CASE("take results", setup_job, have_results, take_results, after_end), .peer = peer,
      .stride = 7},
     {CASE("cancel a job", setup_job, open_pool, cancel, after_end), .peer = peer, .stride = 7},

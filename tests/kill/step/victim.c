@@ -8,6 +8,7 @@
 #include <ramet/arena.h>
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -102,6 +103,33 @@ static void open_pidfds(void)
     }
 }
 
+static void *operate(void *key)
+{
+    if (key)
+        CHECK(pthread_setspecific(*(pthread_key_t *)key, key) == 0);
+    step_begin(true, show, on_syscall);
+    the_case->operate();
+    return NULL;
+}
+
+/* Called after the library's, whose key is older: the thread has left the arena.  What the C
+ * library does after that, with all signals blocked, cannot be stepped. */
+static void at_thread_exit(void *unused)
+{
+    (void)unused;
+    step_end();
+    CHECK(rmt_self_now == NULL);
+}
+
+static void operate_in_thread(void)
+{
+    static pthread_key_t key;
+    pthread_t thread;
+    CHECK(pthread_key_create(&key, at_thread_exit) == 0);
+    CHECK(pthread_create(&thread, NULL, operate, &key) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 /* victim, case, descriptors of the shared page, of the arena, and of the line to the driver */
 int main(int argc, char **argv)
 {
@@ -119,9 +147,12 @@ int main(int argc, char **argv)
     tell('p');
     alarm(0);  /* from here on it is the driver that says how long it may take */
     tell('s'); /* nothing has been done yet */
-    step_begin(true, show, on_syscall);
-    the_case->operate();
-    step_end();
+    if (the_case->in_thread) {
+        operate_in_thread();
+    } else {
+        operate(NULL);
+        step_end();
+    }
     show(); /* it has come back */
     report();
     tell('e');
