@@ -188,7 +188,8 @@ static PyObject *connection_open(PyObject *type, PyObject *args)
 
 /* ---- what the way into another process needs; see ramet/connection.py */
 
-PyDoc_STRVAR(adopt_doc, "_adopt(fd, /)\n--\n\nMake a descriptor of this end the connection's own.");
+PyDoc_STRVAR(adopt_doc,
+             "_adopt($self, fd, /)\n--\n\nMake a descriptor of this end the connection's own.");
 
 static PyObject *connection_adopt(PyObject *op, PyObject *arg)
 {
@@ -202,7 +203,8 @@ static PyObject *connection_adopt(PyObject *op, PyObject *arg)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(socket_doc, "_socket()\n--\n\nThe descriptor, without the effect of fileno(); or -1.");
+PyDoc_STRVAR(socket_doc,
+             "_socket($self, /)\n--\n\nThe descriptor, without the effect of fileno(); or -1.");
 
 static PyObject *connection_socket(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -217,7 +219,7 @@ static PyObject *connection_socket(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(mention_doc,
-             "_mention()\n--\n\n"
+             "_mention($self, /)\n--\n\n"
              "The reference, and whether the message that is being encoded counts it.");
 
 static PyObject *connection_mention(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -239,7 +241,7 @@ static PyObject *connection_mention(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 /* ---- the interface */
 
-PyDoc_STRVAR(close_doc, "close()\n--\n\nClose the connection.");
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\nClose the connection.");
 
 static PyObject *connection_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
@@ -251,7 +253,7 @@ static PyObject *connection_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(fileno_doc, "fileno()\n--\n\n"
+PyDoc_STRVAR(fileno_doc, "fileno($self, /)\n--\n\n"
                          "A descriptor that is readable whenever a message may be there.\n\n"
                          "From the first call on the pipe makes system calls, to keep that true.");
 
@@ -311,16 +313,17 @@ static PyGetSetDef connection_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(send_doc, "send(obj)\n--\n\nSend an object.");
-PyDoc_STRVAR(recv_doc, "recv()\n--\n\nReceive an object; wait until there is one.\n\n"
+PyDoc_STRVAR(send_doc, "send($self, /, obj)\n--\n\nSend an object.");
+PyDoc_STRVAR(recv_doc, "recv($self, /)\n--\n\nReceive an object; wait until there is one.\n\n"
                        "EOFError: all was received, and nobody has the other end any more.");
 PyDoc_STRVAR(poll_doc,
-             "poll(timeout=0.0)\n--\n\n"
+             "poll($self, /, timeout=0.0)\n--\n\n"
              "Whether recv() would not wait; waits so many seconds for it, None: for ever.");
-PyDoc_STRVAR(send_bytes_doc, "send_bytes(buf, offset=0, size=None)\n--\n\n"
+PyDoc_STRVAR(send_bytes_doc, "send_bytes($self, /, buf, offset=0, size=None)\n--\n\n"
                              "Send bytes, as one message.");
-PyDoc_STRVAR(recv_bytes_doc, "recv_bytes(maxlength=None)\n--\n\nReceive a message of bytes.");
-PyDoc_STRVAR(recv_bytes_into_doc, "recv_bytes_into(buf, offset=0)\n--\n\n"
+PyDoc_STRVAR(recv_bytes_doc,
+             "recv_bytes($self, /, maxlength=None)\n--\n\nReceive a message of bytes.");
+PyDoc_STRVAR(recv_bytes_into_doc, "recv_bytes_into($self, /, buf, offset=0)\n--\n\n"
                                   "Receive a message of bytes into a buffer; its length.");
 
 #define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS

@@ -257,13 +257,15 @@ static PyObject *queue_join(PyObject *op, PyObject *Py_UNUSED(ignored))
 /* ---- SimpleQueue */
 
 PyDoc_STRVAR(simple_put_doc,
-             "put($self, obj, /)\n--\n\nPut an object, serialised at once, into the queue.");
+             "put($self, /, obj)\n--\n\nPut an object, serialised at once, into the queue.");
 
-static PyObject *simple_put(PyObject *op, PyObject *obj)
+static PyObject *simple_put(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
 {
     struct rmt_py_queue *o = (struct rmt_py_queue *)op;
+    PyObject *obj = rmt_py_queue_obj("put", args, nargs, kwnames);
 
-    if (rmt_py_queue_check_handle(o) < 0 || rmt_py_queue_put(o, obj, RAMET_FOREVER) < 0)
+    if (!obj || rmt_py_queue_check_handle(o) < 0 || rmt_py_queue_put(o, obj, RAMET_FOREVER) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -466,7 +468,7 @@ static PyObject *get_closed(PyObject *op, void *Py_UNUSED(closure))
 
 static PyMethodDef queue_methods[] = {
     {"put", FAST(rmt_py_queue_put_method), FAST_FLAGS, rmt_py_queue_put_doc},
-    {"put_nowait", rmt_py_queue_put_nowait, METH_O, rmt_py_queue_put_nowait_doc},
+    {"put_nowait", FAST(rmt_py_queue_put_nowait), FAST_FLAGS, rmt_py_queue_put_nowait_doc},
     {"put_many", FAST(rmt_py_queue_put_many), FAST_FLAGS, rmt_py_queue_put_many_doc},
     {"get", FAST(rmt_py_queue_get_method), FAST_FLAGS, rmt_py_queue_get_doc},
     {"get_nowait", rmt_py_queue_get_nowait, METH_NOARGS, rmt_py_queue_get_nowait_doc},
@@ -489,7 +491,7 @@ static PyMethodDef joinable_methods[] = {
 };
 
 static PyMethodDef simple_methods[] = {
-    {"put", simple_put, METH_O, simple_put_doc},
+    {"put", FAST(simple_put), FAST_FLAGS, simple_put_doc},
     {"get", simple_get, METH_NOARGS, simple_get_doc},
     {"empty", simple_empty, METH_NOARGS, empty_doc},
     {"close", queue_close, METH_NOARGS, close_doc},

@@ -65,7 +65,10 @@ PyObject *rmt_py_queue_get(struct rmt_py_queue *o, int64_t deadline);
 /* The methods, for the table of the type. */
 PyObject *rmt_py_queue_put_method(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                                   PyObject *kwnames);
-PyObject *rmt_py_queue_put_nowait(PyObject *op, PyObject *obj);
+PyObject *rmt_py_queue_obj(const char *function, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames);
+PyObject *rmt_py_queue_put_nowait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *kwnames);
 PyObject *rmt_py_queue_put_many(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames);
 PyObject *rmt_py_queue_get_method(PyObject *op, PyObject *const *args, Py_ssize_t nargs,

@@ -120,14 +120,28 @@ PyObject *rmt_py_queue_put_method(PyObject *op, PyObject *const *args, Py_ssize_
 }
 
 const char rmt_py_queue_put_nowait_doc[] =
-    PyDoc_STR("put_nowait($self, obj, /)\n--\n\n"
+    PyDoc_STR("put_nowait($self, /, obj)\n--\n\n"
               "Put an object into the queue, or raise queue.Full at once.");
 
-PyObject *rmt_py_queue_put_nowait(PyObject *op, PyObject *obj)
+/* The one argument of a method, `obj`; NULL with TypeError. */
+PyObject *rmt_py_queue_obj(const char *function, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames)
+{
+    static const char *const names[] = {"obj"};
+    PyObject *obj;
+
+    if (nargs == 1 && !kwnames)
+        return args[0];
+    return rmt_py_parse(function, names, 1, 1, args, nargs, kwnames, &obj) < 0 ? NULL : obj;
+}
+
+PyObject *rmt_py_queue_put_nowait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *kwnames)
 {
     struct rmt_py_queue *o = (struct rmt_py_queue *)op;
+    PyObject *obj = rmt_py_queue_obj("put_nowait", args, nargs, kwnames);
 
-    if (rmt_py_queue_check_not_closed(o) < 0 || rmt_py_queue_put(o, obj, 0) < 0)
+    if (!obj || rmt_py_queue_check_not_closed(o) < 0 || rmt_py_queue_put(o, obj, 0) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -112,4 +112,8 @@ def __getattr__(name: str) -> Any:
 
         globals()[name] = ProcessPoolExecutor
         return ProcessPoolExecutor
+    if name in ("process", "reduction"):  # modules that the standard library's package has, too
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

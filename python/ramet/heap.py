@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Shared memory for values: a block of the arena as a memoryview."""
+"""Shared memory for values: a block of the arena as a memoryview.
 
+The heap of the standard library, `Heap` and `Arena`, is what it is there.
+"""
+
+import multiprocessing.heap as _std
 import sys
 from typing import Any
 
@@ -30,3 +34,7 @@ class BufferWrapper:
 
     def __setstate__(self, state: tuple[Any, int]) -> None:
         self._block, self._size = state
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_std, name)

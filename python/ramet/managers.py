@@ -27,11 +27,12 @@ class BaseManager(_std.BaseManager):
         authkey: bytes | None = None,
         serializer: str = "pickle",
         ctx: Any = None,
-        **options: Any,
+        *,
+        shutdown_timeout: float = 1.0,
     ) -> None:
         if ctx is None:
             ctx = _context._default_context.get_context()
-        super().__init__(address, authkey, serializer, ctx, **options)
+        super().__init__(address, authkey, serializer, ctx, shutdown_timeout=shutdown_timeout)
 
 
 # Each class below has its own registry, as in the standard library: what a program registers with

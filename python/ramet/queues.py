@@ -119,3 +119,7 @@ class SimpleQueue(_ramet.SimpleQueue, _std.SimpleQueue):
         return _End(self)
 
     _writer = _reader
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_std, name)

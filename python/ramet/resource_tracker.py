@@ -5,6 +5,7 @@ Nothing in this package starts the tracker's process. Where a program has starte
 `SharedMemory`, the children that ramet starts share it.
 """
 
+import multiprocessing.resource_tracker as _std
 from multiprocessing.resource_tracker import (
     ResourceTracker as ResourceTracker,
 )
@@ -26,3 +27,7 @@ def inheritable_fd() -> int | None:
 def inherit(fd: int | None) -> None:
     """Use the tracker of the parent, or none until one is needed."""
     _resource_tracker._fd = fd
+
+
+def __getattr__(name):
+    return getattr(_std, name)

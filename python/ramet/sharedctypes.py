@@ -140,3 +140,7 @@ class SynchronizedArray(SynchronizedBase, _std.SynchronizedArray):
 
 class SynchronizedString(SynchronizedArray, _std.SynchronizedString):
     """An array of c_char under a lock, with the attributes `value` and `raw`."""
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_std, name)

@@ -12,6 +12,7 @@ import os
 import sys
 from importlib.machinery import ExtensionFileLoader
 from multiprocessing.spawn import (
+    _main,
     get_executable,
     import_main_path,
     is_forking,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "_main",
     "freeze_support",
     "get_command_line",
     "get_executable",
@@ -193,3 +195,7 @@ def spawn_main(
     gc.freeze()
     from_parent = open(data, "rb", closefd=False)
     sys.exit(bootstrap.run(data, from_parent, parent, token, prepare))
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_std, name)

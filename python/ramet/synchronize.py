@@ -168,3 +168,7 @@ class Barrier(_ramet.Barrier, _std.Barrier):
         self, parties: int, action: Any = None, timeout: float | None = None, *, ctx: Any = None
     ) -> None:
         _ramet.Barrier.__init__(self, parties, action, timeout)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_std, name)
