@@ -234,14 +234,21 @@ int rmt_handle_dup(struct rmt_self *self, const struct rmt_handle *from,
 
 /* Under the guard: counts only change under it, so an object that is counted here stays one, and
  * what was written before it was counted is seen.  A block that is not counted may be in the
- * making.
+ * making; or its page has another use since it was found valid, and what is read are somebody's
+ * data, which may look like the header that was there.  So both are asked twice: a header that was
+ * read between two looks at which a block started here is one, unless the page was given away and
+ * came back in between; and then the block that starts here now has another generation, which is
+ * what the second look at that sees.
  */
 static int check_ref(const ramet_ref *ref, uint32_t kind)
 {
     const struct rmt_block *b = rmt_block_at(ref->offset);
-    if (!rmt_block_valid(ref->offset) || rmt_load64_relaxed(&b->refs) == 0 ||
-        rmt_peek32(&b->generation) != ref->generation)
-        return -ESTALE;
+    for (int i = 0; i < 2; i++) {
+        if (!rmt_block_valid(ref->offset) || rmt_load64(&b->refs) == 0 ||
+            rmt_peek32(&b->generation) != ref->generation)
+            return -ESTALE;
+        rmt_fence();
+    }
     if (b->kind != ref->kind || (kind != RAMET_KIND_NONE && b->kind != kind))
         return -EINVAL;
     return 0;
