@@ -22,7 +22,7 @@
 #include <ramet/base.h>
 
 #define RMT_MAGIC 0x74656d6172a7e7a1ULL
-#define RMT_LAYOUT_VERSION 3u
+#define RMT_LAYOUT_VERSION 4u
 
 /* ---- words that say who.  0 is nobody.
  *   63..32 epoch   of the member slot: differs for each process that ever had the slot
@@ -139,10 +139,12 @@ struct rmt_class { /* blocks of one size, in pages of their own */
 struct rmt_header {
     uint64_t magic; /* written last when the arena is made */
     uint64_t version;
-    uint64_t digest;    /* of the layout's sizes and offsets */
-    uint64_t id;        /* random, not 0 */
-    uint64_t size;      /* of the file: fixed */
-    rmt_a64 poisoned;   /* non-zero: a check failed; every call fails with -ENOTRECOVERABLE */
+    uint64_t digest;  /* of the layout's sizes and offsets */
+    uint64_t id;      /* random, not 0 */
+    uint64_t size;    /* of the file: fixed */
+    rmt_a64 poisoned; /* non-zero: a check failed; every call fails with -ENOTRECOVERABLE.  Each
+                         reads it: this line is written for nothing else */
+    uint64_t spare[2];
     rmt_a64 generation; /* add n to get n generations for new blocks */
     rmt_a64 warm;       /* cache: free pages that are committed, about */
     rmt_a64
@@ -181,6 +183,7 @@ static inline void rmt_kind_store(struct rmt_block *block, uint32_t kind)
 _Static_assert(sizeof(struct rmt_guard) == 128, "guard");
 _Static_assert(sizeof(struct rmt_thread) == 512, "thread");
 _Static_assert(sizeof(struct rmt_member) == 2048, "member");
+_Static_assert(offsetof(struct rmt_header, generation) == 64, "a line of its own");
 _Static_assert(sizeof(struct rmt_block) == RMT_BLOCK_HEADER, "block");
 
 #define RMT_PAGE_SIZE 65536ull

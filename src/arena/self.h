@@ -42,7 +42,8 @@ int rmt_self_slow(struct rmt_self **ret_self);
 static inline int rmt_self(struct rmt_self **ret_self)
 {
     struct rmt_self *s = rmt_self_now;
-    if (RMT_LIKELY(s != NULL && atomic_load_explicit(rmt_member_mark, memory_order_relaxed))) {
+    if (RMT_LIKELY(s != NULL && atomic_load_explicit(rmt_member_mark, memory_order_relaxed) &&
+                   atomic_load_explicit(&rmt_header()->poisoned, memory_order_relaxed) == 0)) {
         *ret_self = s;
         return 0;
     }
