@@ -41,8 +41,9 @@ RAMET_API uint64_t ramet_arena_id(void);
  * those who waited for it.  Harmless for a process that was no member.  Returns 1 if it was one. */
 RAMET_API int ramet_reap(pid_t pid);
 
-/* Looks for members that died and were not waited for, and recovers what they held; returns how
- * many there were.  Waiting calls do this by themselves as far as they are concerned. */
+/* Looks for members that died and were not waited for, or left by exec (which costs some 100 us a
+ * member to find out), and recovers what they held; returns how many it recovered.  Waiting calls
+ * do this by themselves as far as they are concerned. */
 RAMET_API int ramet_sweep(void);
 
 typedef struct ramet_usage {

@@ -115,6 +115,20 @@ static int make_mark(void)
     return 0;
 }
 
+/* Another member with this process's pid that is another program: this process before it called
+ * exec, or one that had the pid earlier.  No map would tell: this one maps the arena again. */
+static void recover_earlier_life(uint32_t slot)
+{
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    for (uint32_t i = 1; i < high; i++) {
+        const struct rmt_member *m = rmt_member_at(i);
+        uint64_t state = rmt_load64(&m->state); /* pairs-with: member.state (acquire) */
+        if (i != slot && rmt_member_state_of(state) == RMT_MEMBER_LIVE &&
+            rmt_member_pid_of(state) == getpid() && rmt_peek64(&m->image) != rmt_os_image())
+            rmt_recover_slot(rmt_bookkeeper(), i, state);
+    }
+}
+
 /* From a mapped arena to a member of it. */
 static int enter(void)
 {
@@ -125,7 +139,11 @@ static int enter(void)
         return r;
     uint32_t slot, epoch;
     r = rmt_member_take(&slot, &epoch);
-    return r < 0 ? r : rmt_member_join(slot, epoch);
+    if (r == 0)
+        r = rmt_member_join(slot, epoch);
+    if (r == 0)
+        recover_earlier_life(slot);
+    return r;
 }
 
 void rmt_arena_leave(void)

@@ -134,20 +134,34 @@ int rmt_dead(uint64_t word)
     return poll_slot(slot, rmt_word_epoch(word), pid, start);
 }
 
+/* The process does not map the arena: it has called exec, so the member is gone though the process
+ * is not.  Unless the pid was another process's by now, in which case the member is gone, too.  A
+ * map that cannot be read says nothing, and then who has the right to read it shall look. */
+int rmt_left_by_exec(uint64_t word)
+{
+    struct rmt_member *m = rmt_member_at(rmt_word_slot(word));
+    if (own(word))
+        return 0;
+    pid_t pid = (pid_t)rmt_load64(&m->pid);
+    int maps = rmt_os_maps_inode(pid, rmt_local.dev, rmt_local.ino);
+    if (rmt_dead_known(word))
+        return 1;
+    if (maps >= 0)
+        rmt_poke64(&m->looked, (uint64_t)rmt_os_now_coarse());
+    return maps == 0;
+}
+
 int rmt_dead_thorough(uint64_t word)
 {
     if (rmt_dead(word))
         return 1;
     if (own(word))
         return 0;
-    struct rmt_member *m = rmt_member_at(rmt_word_slot(word));
-    pid_t pid = (pid_t)rmt_load64(&m->pid);
-    if (rmt_os_maps_inode(pid, rmt_local.dev, rmt_local.ino) != 0)
-        return rmt_dead_known(word);
-    /* The process does not map the arena: it has called exec, so the member is gone though the
-     * process is not.  Unless the pid was another process's by now, in which case the member is
-     * gone, too. */
-    return 1;
+    uint64_t looked = rmt_peek64(&rmt_member_at(rmt_word_slot(word))->looked);
+    uint64_t now = (uint64_t)rmt_os_now_coarse();
+    if (looked != 0 && looked <= now && now - looked < RMT_LOOK_PERIOD)
+        return 0;
+    return rmt_left_by_exec(word);
 }
 
 void rmt_death_before_fork(void)

@@ -121,7 +121,10 @@ struct rmt_member {
         recoverer; /* rmt_word of who recovers it; CAS while DYING; 0 set before LIVE or RESERVED */
     rmt_a64 handles; /* first chunk of handle entries (block of kind RMT_KIND_HANDLES); 0 none */
     rmt_a64 threads; /* first chunk of further sub-slots (block of kind RMT_KIND_THREADS); 0 none */
-    uint64_t spare[57];
+    uint64_t image;  /* of the program that lives here: another after exec; written before LIVE */
+    uint64_t looked; /* CLOCK_MONOTONIC, ns, of the last look at whether it called exec; by anybody,
+                        peek and poke: who reads an old value looks once too often */
+    uint64_t spare[55];
     struct rmt_thread thread[RMT_MEMBER_THREADS];
 }; /* 2048 bytes */
 

@@ -74,7 +74,6 @@ void rmt_arena_leave(void); /* forgets the arena, of which this process is no me
 /* thread.c */
 #define RMT_THREAD_CHUNK 15u /* sub-slots in a chunk, after 64 bytes that start with the link */
 #define RMT_THREAD_CHUNK_BYTES (64 + RMT_THREAD_CHUNK * sizeof(struct rmt_thread))
-uint64_t rmt_thread_offset(uint32_t slot, uint32_t index); /* 0: no such sub-slot */
 void rmt_thread_after_fork(void);
 int rmt_threads_each(uint32_t slot, int (*fn)(uint64_t thread_offset, void *arg), void *arg);
 
@@ -90,8 +89,8 @@ void rmt_handles_after_fork(void);
 void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot); /* of a dead or abandoned member */
 
 /* death.c */
-int rmt_dead_known(uint64_t word);    /* 1 if found dead before, recovered or not; no system call */
-int rmt_dead_thorough(uint64_t word); /* as rmt_dead, and 1 also if the process left by exec */
+int rmt_dead_known(uint64_t word);   /* 1 if found dead before, recovered or not; no system call */
+int rmt_left_by_exec(uint64_t word); /* 1 if the live process of `word` does not map the arena */
 int rmt_pid_gone(pid_t pid, uint64_t before); /* 1 none that started by then; 0: at any time */
 #ifdef RAMET_HOOKS /* tests: whom this process takes for dead although he lives; NULL nobody */
 typedef int rmt_dead_hook_fn(pid_t pid);
@@ -104,9 +103,14 @@ void rmt_death_after_fork(void);
 void rmt_recover_slot(struct rmt_self *self, uint32_t slot,
                       uint64_t state); /* proven dead by the caller */
 
+/* Whether a reservation is void: its maker is dead, and the child cannot come any more. */
+bool rmt_reservation_is_void(const struct rmt_member *m, uint64_t state);
+
 /* Who recovers something else sees it when he is done with that: the caller, who is just doing so.
  * Of a process that is proven dead; makes no system call, takes no guard. */
 void rmt_mark_dying(uint64_t word);
+
+/* sweep.c: as those in self.h, by pidfd alone; also under the table lock */
 int rmt_sweep(struct rmt_self *self);
 
 /* fork.c */

@@ -14,7 +14,6 @@
 #include "arena/registry.h"
 #include "arena/wait.h"
 #include "base/os.h"
-#include <ramet/arena.h>
 
 #include <errno.h>
 #include <limits.h>
@@ -120,7 +119,7 @@ static int is_nobody(pid_t pid, void *unused)
  * more.  A child whose parent ends at once (a daemon's double fork) may not have run yet: as long
  * as there is a process that could be it, the slot is kept.  Looking is slow, and hardly ever
  * needed: only where a process died within moments of its fork. */
-static bool reservation_is_void(const struct rmt_member *m, uint64_t state)
+bool rmt_reservation_is_void(const struct rmt_member *m, uint64_t state)
 {
     uint64_t parent = rmt_load64(&m->parent);
     return rmt_load64(&m->state) == state && parent != 0 && rmt_dead(parent) &&
@@ -139,7 +138,7 @@ static void look_at_others(struct rmt_self *self, uint64_t process)
         if (rmt_member_state_of(state) == RMT_MEMBER_LIVE)
             rmt_threads_each(slot, wake_who_waits_for, &each);
         else if (rmt_member_state_of(state) == RMT_MEMBER_RESERVED &&
-                 rmt_load64_relaxed(&m->parent) == process && reservation_is_void(m, state))
+                 rmt_load64_relaxed(&m->parent) == process && rmt_reservation_is_void(m, state))
             rmt_recover_slot(self, slot, state);
     }
 }
@@ -159,7 +158,7 @@ static uint64_t last_to_die(const struct rmt_self *self, uint64_t who)
     for (uint32_t i = 0; i < RMT_SLOTS; i++) {
         uint64_t by = rmt_load64(&rmt_member_at(rmt_word_slot(who))->recoverer);
         if (by == 0 || rmt_word_process(by) == rmt_word_process(self->word) || is_recovered(who) ||
-            is_recovered(by) || !rmt_dead(by))
+            is_recovered(by) || !rmt_dead_thorough(by))
             break;
         who = by;
     }
@@ -192,7 +191,8 @@ static bool become_recoverer(struct rmt_self *self, uint32_t slot, uint64_t stat
     }
     uint64_t who = rmt_load64(&m->recoverer);
     if (who != 0) {
-        if (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead(who))
+        /* Thoroughly: nobody else may have a reason to look at a recoverer that called exec. */
+        if (rmt_word_process(who) == rmt_word_process(self->word) || !rmt_dead_thorough(who))
             return false;
         if (!recover_first(self, who))
             return false;
@@ -245,6 +245,7 @@ static void recover_contents(struct rmt_self *self, uint32_t slot, uint64_t stat
     rmt_store64_relaxed(&m->parent, 0);
     rmt_store64(&m->state, rmt_member_word(epoch + 1, 0, RMT_MEMBER_FREE));
     self->freed = 1;
+    self->recovered += rmt_member_state_of(state) != RMT_MEMBER_RESERVED;
 }
 
 /* After a slot has become free: the slots that somebody left because what their dead recoverer had
@@ -314,82 +315,4 @@ void rmt_poison(const char *why)
     uint64_t sound = 0;
     if (rmt_cas64(&rmt_header()->poisoned, &sound, 1))
         rmt_os_complain(prefix, why);
-}
-
-/* Whether the process that a member word speaks of is gone. */
-static bool slot_is_dead(uint32_t slot, uint64_t state)
-{
-    switch (rmt_member_state_of(state)) {
-    case RMT_MEMBER_LIVE:
-        return rmt_dead(rmt_word((uint32_t)(state >> 32), 0, slot));
-    case RMT_MEMBER_JOINING:
-        return rmt_pid_gone(rmt_member_pid_of(state), 0);
-    case RMT_MEMBER_RESERVED:
-        return reservation_is_void(rmt_member_at(slot), state);
-    case RMT_MEMBER_DYING: /* whoever recovered it may have died */
-        return true;
-    default:
-        return false;
-    }
-}
-
-int rmt_sweep(struct rmt_self *self)
-{
-    int found = 0;
-    uint64_t high = rmt_load64(&rmt_header()->members_high);
-    for (uint32_t slot = 1; slot < high; slot++) {
-        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
-        if (slot != rmt_local.slot && slot_is_dead(slot, state)) {
-            rmt_recover_slot(self, slot, state);
-            found++;
-        }
-    }
-    return found;
-}
-
-void rmt_sweep_thorough(struct rmt_self *self)
-{
-    rmt_sweep(self);
-    uint64_t high = rmt_load64(&rmt_header()->members_high);
-    for (uint32_t slot = 1; slot < high; slot++) {
-        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
-        uint64_t word = rmt_word((uint32_t)(state >> 32), 0, slot);
-        if (slot != rmt_local.slot && rmt_member_state_of(state) == RMT_MEMBER_LIVE &&
-            rmt_dead_thorough(word))
-            rmt_recover_slot(self, slot, state);
-    }
-}
-
-int ramet_sweep(void)
-{
-    struct rmt_self *self;
-    int r = rmt_self(&self);
-    if (r < 0)
-        return r;
-    rmt_lifelines_look();
-    return rmt_sweep(self);
-}
-
-int ramet_reap(pid_t pid)
-{
-    if (rmt_local.slot == 0)
-        return 0; /* no member, no children in the arena */
-    struct rmt_self *self;
-    int r = rmt_self(&self);
-    if (r < 0)
-        return r;
-    int found = 0; /* one process has two slots if it called exec and attached again */
-    uint64_t high = rmt_load64(&rmt_header()->members_high);
-    for (uint32_t slot = 1; slot < high; slot++) {
-        uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
-        if (rmt_member_pid_of(state) != pid || !slot_is_dead(slot, state))
-            continue;
-        if (rmt_member_state_of(state) == RMT_MEMBER_RESERVED)
-            continue; /* made by it, not it */
-        rmt_recover_slot(self, slot, state);
-        found = 1;
-    }
-    if (!found) /* perhaps it was killed before it could claim its slot */
-        rmt_lifelines_look();
-    return found;
 }

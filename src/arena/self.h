@@ -20,11 +20,14 @@ struct rmt_self {
     uint32_t in_guard;   /* 1 while this thread holds a guard: guards never nest */
     uint32_t recovering; /* 1 while this thread runs a recovery: whom it finds dead then waits */
     uint32_t spin;       /* ns that spinning is worth now (wait.c adapts it) */
-    uint32_t freed; /* 1 where this thread has freed a member slot: recover.c looks once more */
+    uint32_t freed;     /* 1 where this thread has freed a member slot: recover.c looks once more */
+    uint32_t recovered; /* dead members that this thread has recovered so far: sweep.c counts */
     uint64_t wake_later; /* futex word of one who was notified and cannot go on before this thread
                             gives its lock back: woken then (sync/lock.h); 0 none */
     uint32_t generation, generations; /* the next for a block, and how many from there on are this
                                          thread's own (block.c) */
+    uint32_t locks;        /* locks that this thread took less those that it gave back (thread.c) */
+    uint32_t rlocks;       /* those of them that it alone can give back, and still has */
     uint32_t sleeps;       /* sleeps so far: every now and then wait.c tries spinning again */
     const rmt_a64 *cancel; /* word of the cancel object that ends this thread's waits; NULL none */
     void *cancel_handle;   /* the handle by which it was given (sync/cancel.c) */
@@ -101,12 +104,29 @@ void rmt_hold_register(enum rmt_hold_tag tag, rmt_hold_fn *fn); /* before main, 
 /* ---- death.  1: the process of `word` is proven dead (or its slot has another life); 0: not. */
 int rmt_dead(uint64_t word);
 
+/* As rmt_dead, and 1 also if it left by exec.  That is asked once in RMT_LOOK_PERIOD of each
+ * member, by all processes together, and else answered with 0: who gets a 0 has to ask again. */
+#define RMT_LOOK_PERIOD 250000000 /* ns */
+int rmt_dead_thorough(uint64_t word);
+
+/* Whether the thread of `word` has ended with a lock that it alone could give back.  If so, no
+ * other thread has its word as long as its process lives. */
+bool rmt_thread_ended(uint64_t word);
+
+/* A thread of this process gave back a lock that was owned by `word`, another thread of it. */
+void rmt_thread_relieved(uint64_t word);
+
 /* Recovers what the dead process of `word` held; no-op if it was done or is being done by a live
  * one. Not while holding a guard. */
 void rmt_recover(struct rmt_self *self, uint64_t word);
 
-/* As ramet_sweep(), and finds those that left by exec, too, which costs some 100 us a member. */
-void rmt_sweep_thorough(struct rmt_self *self);
+/* Look at all members and recover the dead; each returns how many this thread recovered.
+ * Thorough: finds who left by exec as well, which costs some 100 us a member.  Holders: so does
+ * this for members that others may wait for, because they hold something or stand inside a guard,
+ * but asks about each of them only now and then, whoever of the family does.  Not while holding a
+ * guard, nor under the table lock. */
+int rmt_sweep_thorough(struct rmt_self *self);
+int rmt_sweep_holders(struct rmt_self *self);
 
 /* Sets the poison: everybody's next call fails. */
 void rmt_poison(const char *why);

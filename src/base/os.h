@@ -50,6 +50,7 @@ int rmt_os_each_memfd(pid_t pid, const char *name, int (*fn)(int fd, void *arg),
 char rmt_os_thread_state(pid_t pid, pid_t tid); /* the letter in /proc: R, S, T, ...; 0 unknown */
 int rmt_os_read_at(int fd, uint64_t offset, void *to, size_t length); /* all of it, or <0 */
 int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino);
+uint64_t rmt_os_image(void); /* differs for each exec, the same in a forked child */
 
 /* --- the machine */
 unsigned rmt_os_cpus(void);       /* that this process may run on, at least 1 */

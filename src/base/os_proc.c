@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /* Opens `path` for reading and gives the descriptor to fn, unless it has gone meanwhile. */
@@ -43,6 +44,17 @@ static int try_descriptors(pid_t pid, const char *target, int (*fn)(int fd, void
     }
     closedir(d);
     return r;
+}
+
+/* The kernel gives each program that it starts 16 random bytes (getauxval(3), AT_RANDOM).  They are
+ * the seed of the C library's defences, so what is shown to others is less than they are. */
+uint64_t rmt_os_image(void)
+{
+    const unsigned char *bytes = (const unsigned char *)(uintptr_t)getauxval(AT_RANDOM);
+    uint64_t h = 14695981039346656037ull; /* FNV-1a, 64 bits */
+    for (int i = 0; bytes && i < 16; i++)
+        h = (h ^ bytes[i]) * 1099511628211ull;
+    return h;
 }
 
 /* For a process that has closed the descriptor; the kernel wants CAP_CHECKPOINT_RESTORE for it. */

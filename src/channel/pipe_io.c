@@ -7,8 +7,6 @@
 #include "channel/message.h"
 #include "channel/pipe_entry.h"
 
-#include <ramet/arena.h>
-
 #include <errno.h>
 
 /* ---- put */
@@ -76,7 +74,7 @@ int rmt_pipe_put(struct rmt_self *self, ramet_end *end, struct rmt_pipe_message 
     if (r == 0)
         rmt_bell_ring(&way->news, INT_MAX);
     if (hung_up)
-        ramet_sweep(); /* the receivers may all be dead: if so, the next call says so */
+        rmt_sweep_holders(self); /* the receivers may all be dead: if so, the next call says so */
     return r < 0 ? r : 0;
 }
 

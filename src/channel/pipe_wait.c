@@ -6,8 +6,6 @@
 #include "channel/doorbell.h"
 #include "channel/pipe_entry.h"
 
-#include <ramet/arena.h>
-
 #include <errno.h>
 
 #define SLICE_THOROUGH                                                                             \
@@ -79,7 +77,7 @@ static void look_for_the_dead(const ramet_end *end, const struct rmt_waiter *w)
     if (hung_up && w->slice >= SLICE_THOROUGH)
         rmt_sweep_thorough(w->self);
     else if (hung_up || w->slice >= SLICE_THOROUGH)
-        ramet_sweep();
+        rmt_sweep_holders(w->self);
 }
 
 /* Sleeps while *word is `seen`; both sides move positions and then ring. */
@@ -154,6 +152,6 @@ int rmt_pipe_ready(struct rmt_self *self, ramet_end *end)
     if (r < 0)
         return r;
     if (end->fd >= 0 && rmt_doorbell_hung_up(end->fd))
-        ramet_sweep();
+        rmt_sweep_holders(self);
     return ready(end->in.way);
 }

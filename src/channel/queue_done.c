@@ -55,7 +55,8 @@ int rmt_queue_join(struct rmt_self *self, const struct ramet_queue *queue, const
         }
         r = rmt_rest(&rest);
         /* An item may be in the hands of one who died: it is done when that is found. */
-        if (((r == 0 && rest.w.slept > 4) || r == -ETIMEDOUT) && rmt_look_for_dead() && all_done(q))
+        if (((r == 0 && rest.w.slept > 4) || r == -ETIMEDOUT) && rmt_look_for_dead(self) &&
+            all_done(q))
             r = 0;
     }
     rmt_rest_end(&rest, INT_MAX);

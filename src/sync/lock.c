@@ -36,10 +36,13 @@ static int give_up(struct rmt_self *self, struct rmt_lock *lock, bool slept, int
     return result;
 }
 
-/* Whether the owner is proven dead, asked once before the first sleep: it need not cost a slice. */
-static bool found_dead(struct rmt_self *self, uint64_t owner)
+/* Whether the owner is proven dead, asked once before the first sleep: it need not cost a slice.
+ * Thoroughly, if there will be no long slices in which the wait loop asks so. */
+static bool found_dead(struct rmt_self *self, uint64_t owner, bool thoroughly)
 {
-    if (rmt_word_process(owner) == rmt_word_process(self->word) || !rmt_dead(owner))
+    if (rmt_word_process(owner) == rmt_word_process(self->word))
+        return false;
+    if (!(thoroughly ? rmt_dead_thorough(owner) : rmt_dead(owner)))
         return false;
     rmt_recover(self, owner);
     return true;
@@ -70,7 +73,7 @@ int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t
         }
         if (owner != checked) {
             checked = owner;
-            if (found_dead(self, owner)) {
+            if (found_dead(self, owner, w.deadline == 0)) {
                 dead = owner;
                 continue;
             }
@@ -83,7 +86,8 @@ int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t
         /* Who is woken and dies before it takes the lock, when `waits` is empty again. */
         rmt_store64(&self->thread->wakes, at);
         r = rmt_sleep(&w, rmt_low32(&lock->word), (uint32_t)seen, at, owner);
-        if (r == RMT_OWNER_DIED)
+        if (r == RMT_OWNER_DIED ||
+            (r == -ETIMEDOUT && w.slept > 0 && found_dead(self, owner, true)))
             dead = owner;
         else if (r < 0)
             return give_up(self, lock, w.slept > 0, r);

@@ -186,7 +186,7 @@ int rmt_semaphore_acquire(struct rmt_self *self, struct rmt_semaphore *s, uint64
         }
         if (w.deadline == 0) {
             /* Permits of the dead may be had: whoever does not wait should not miss them. */
-            if (rmt_load64_relaxed(&s->owned) > 0 && rmt_look_for_dead())
+            if (rmt_load64_relaxed(&s->owned) > 0 && rmt_look_for_dead(self))
                 continue;
             return -ETIMEDOUT;
         }

@@ -6,7 +6,6 @@
 #include "arena/block.h"
 #include "arena/kind.h"
 #include "base/os.h"
-#include <ramet/arena.h>
 
 #include <errno.h>
 
@@ -26,8 +25,12 @@ bool rmt_object_lives(uint64_t at, uint32_t kind, uint32_t generation)
     uint64_t block = at - RMT_BLOCK_HEADER;
     if (at <= RMT_BLOCK_HEADER || !rmt_block_valid(block))
         return false;
+    /* Peeks: if it does not live, somebody may be making another block here.  If it does, both were
+     * written before the hold that names it, and that hold before the death that the caller has
+     * proof of. */
     const struct rmt_block *header = rmt_block_at(block);
-    return header->generation == generation && (kind == 0 || header->kind == kind);
+    return rmt_peek32(&header->generation) == generation &&
+           (kind == 0 || rmt_peek32(&header->kind) == kind);
 }
 
 static void recover_waiter(struct rmt_self *self, uint64_t dead_offset, int index)
@@ -36,7 +39,7 @@ static void recover_waiter(struct rmt_self *self, uint64_t dead_offset, int inde
     uint64_t at = rmt_load64(what) & ~RMT_TAG_MASK;
     uint64_t generation = rmt_load64_relaxed(rmt_at(rmt_hold_arg_of(dead_offset, index)));
     if (rmt_object_lives(at, 0, (uint32_t)generation)) {
-        uint32_t kind = rmt_block_at(at - RMT_BLOCK_HEADER)->kind;
+        uint32_t kind = rmt_peek32(&rmt_block_at(at - RMT_BLOCK_HEADER)->kind);
         if (kind < RMT_KINDS && waiter_fns[kind]) {
             waiter_fns[kind](self, at, dead_offset, index);
             return;
@@ -46,7 +49,7 @@ static void recover_waiter(struct rmt_self *self, uint64_t dead_offset, int inde
 }
 
 /* One thread of the process looks per period; it is the only one that gets past the CAS. */
-static bool look(int64_t period)
+static bool look(struct rmt_self *self, int64_t period)
 {
     uint64_t last = rmt_load64_relaxed(&last_look);
     int64_t now = rmt_os_now();
@@ -54,12 +57,12 @@ static bool look(int64_t period)
         return false;
     if (!rmt_cas64(&last_look, &last, (uint64_t)now))
         return false;
-    return ramet_sweep() > 0;
+    return rmt_sweep_holders(self) > 0;
 }
 
-bool rmt_look_for_dead(void)
+bool rmt_look_for_dead(struct rmt_self *self)
 {
-    return look(TRY_PERIOD);
+    return look(self, TRY_PERIOD);
 }
 
 int rmt_sleep_watching(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offset)
@@ -69,7 +72,7 @@ int rmt_sleep_watching(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint6
     /* Not after the first slices, which are short: most sleeps end in them.  But whoever waits a
      * short while again and again gets no further than them. */
     if ((r == 0 && slept > 4) || r == -ETIMEDOUT)
-        look(WATCH_PERIOD);
+        look(w->self, WATCH_PERIOD);
     return r;
 }
 

@@ -50,6 +50,6 @@ int rmt_sleep_watching(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint6
 
 /* For one who will not sleep: looks for dead members, if it was not done just now.  True if some
  * were recovered. */
-bool rmt_look_for_dead(void);
+bool rmt_look_for_dead(struct rmt_self *self);
 
 #endif

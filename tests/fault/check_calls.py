@@ -14,10 +14,10 @@ import sys
 NOT_FAILED = {
     "they have no error, or none that a caller could see": """
         abort atoi bcmp clearenv clock_gettime close closedir dprintf _exit fclose ferror fflush
-        fgets fprintf fputc fputs fscanf fwrite getegid geteuid getgid getpid getppid getrlimit
-        gettid getuid memcmp memcpy memmove memset munmap putchar puts qsort readdir rewinddir
-        snprintf sscanf stderr stpcpy strchr strcmp strcpy strcspn strerror strlen strncmp strnlen
-        strrchr strtol strtoul strtoull umask vdprintf vsnprintf write environ putenv
+        fgets fprintf fputc fputs fscanf fwrite getauxval getegid geteuid getgid getpid getppid
+        getrlimit gettid getuid memcmp memcpy memmove memset munmap putchar puts qsort readdir
+        rewinddir snprintf sscanf stderr stpcpy strchr strcmp strcpy strcspn strerror strlen strncmp
+        strnlen strrchr strtol strtoul strtoull umask vdprintf vsnprintf write environ putenv
     """,
     "they fail only for arguments that the layers do not pass": """
         pthread_attr_destroy pthread_attr_setdetachstate pthread_attr_setstacksize

@@ -99,6 +99,22 @@ static void test_recoverer_dies_meanwhile(void)
     CHECK(is_gone(&first));
 }
 
+/* ---- what a sweep counts */
+
+/* A slot that another one is recovering is not counted; when he is dead, both are. */
+static void test_sweep_counts_its_own(void)
+{
+    struct someone first = start(), by = start();
+    end(first.pid);
+    begin_recovery(&first, &by);
+    CHECK(ramet_sweep() == 0);
+    CHECK(!is_gone(&first) && !is_gone(&by));
+    end(by.pid);
+    CHECK(ramet_sweep() == 2);
+    CHECK(is_gone(&first) && is_gone(&by));
+    CHECK(ramet_sweep() == 0);
+}
+
 /* ---- one who comes too late to be the recoverer, and whom others take for him */
 
 static struct someone dead, heir; /* heir: lives in the slot after dead */
@@ -252,6 +268,7 @@ int main(void)
     OK(ramet_join());
     for (int i = 0; i < 3; i++) { /* whatever the order of the slots is */
         RUN(test_recoverer_dies_meanwhile);
+        RUN(test_sweep_counts_its_own);
         RUN(test_too_late);
         RUN(test_two_in_guards);
     }

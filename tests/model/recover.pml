@@ -10,6 +10,8 @@
  * Dropping the handle frees the queue. X and Y hear of a death once or never, and may die anywhere;
  * Z hears of each death once, at any time after it, and lives.  In the run "other", Z also looks
  * once, at any time, after what was left because of a death that has nothing to do with these.
+ * In the run "exec" X does not die but calls exec in another thread: whoever asks may be told that
+ * it lives, until Z has looked at its memory map.
  *
  * Steps                C
  *   recover              rmt_recover_slot; rmt_recover for the recoverer before (pushed)
@@ -28,10 +30,12 @@
  *
  * run: deaths2 | -DKILLS=2 | safety
  * run: other   | -DKILLS=2 -DOTHER | safety | long
+ * run: exec    | -DKILLS=2 -DEXEC | safety
  * seed: NOT_FIRST | deaths2 | assertion | the recoverer that died is not recovered first
  * seed: GOES_ON   | deaths2 | assertion | who finds somebody else at that goes on at once
  * seed: NOT_LEFT  | deaths2 | assertion | nobody looks after the slots that were left
  * seed: OWN_ONLY  | deaths2 | assertion | only after those left by the very process that was recovered
+ * seed: NOT_SEEN  | exec    | assertion | nobody looks at the memory map of who called exec
  * seed: ONE_ROUND | other | assertion | not again where another slot has become free on the way
  */
 #define MEMBERS 4
@@ -56,7 +60,13 @@ bool told[MEMBERS];      /* Z has heard of it */
 
 #define QUEUE assert(handle)
 #define OVER(i) (ended[i] || (dead[i] && told[i]))
+#ifdef SEED_NOT_SEEN
+#define DONE (told[D] && (OVER(X) || dead[X]) && OVER(Y))
+#define HEARS_OF_X false
+#else
 #define DONE (told[D] && OVER(X) && OVER(Y))
+#define HEARS_OF_X true
+#endif
 
 proctype member(byte me)
 {
@@ -77,7 +87,7 @@ proctype member(byte me)
 next:
 	if
 	:: dead[D] && !heard[D] -> atomic { heard[D] = true; told[D] = told[D] || me == Z; d = D; goto recover }
-	:: dead[X] && !heard[X] -> atomic { heard[X] = true; told[X] = told[X] || me == Z; d = X; goto recover }
+	:: HEARS_OF_X && dead[X] && !heard[X] -> atomic { heard[X] = true; told[X] = told[X] || me == Z; d = X; goto recover }
 	:: dead[Y] && !heard[Y] -> atomic { heard[Y] = true; told[Y] = told[Y] || me == Z; d = Y; goto recover }
 #ifdef OTHER
 	:: me == Z && !other -> atomic { other = true; SCANNED(Z + 1); goto attend }
@@ -97,6 +107,9 @@ recover: /* become_recoverer */
 	if
 	:: who == 0
 	:: who != 0 && (who == me + 1 || !dead[who - 1]) -> goto leave
+#ifdef EXEC
+	:: who == X + 1 && me != X && dead[X] && state[X] == LIVE && !told[X] -> goto leave
+#endif
 	:: who != 0 && who != me + 1 && dead[who - 1] ->
 #ifndef SEED_NOT_FIRST
 		atomic { outer[depth] = d; outer_who[depth] = who; depth++; d = who - 1; who = 0; goto recover };
