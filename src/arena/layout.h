@@ -87,8 +87,8 @@ struct rmt_thread {
     rmt_a64 waits;       /* futex word this thread sleeps on; 0 awake */
     rmt_a64 waits_owner; /* rmt_word of whom it waits for; 0 unknown */
     rmt_a32 wake;        /* private futex: set to non-zero to wake this thread (condition) */
-    rmt_a32 tid;         /* kernel thread id, for the live view only */
-    rmt_a64 list_next;   /* links of the waiter list this thread stands in (condition); 0 end */
+    rmt_a32 tid; /* kernel thread id, for the live view; 0: it ended as owner of a recursive lock */
+    rmt_a64 list_next; /* links of the waiter list this thread stands in (condition); 0 end */
     rmt_a64 list_prev;
     rmt_a64 list_of;   /* offset of the object whose list it is; 0: in none */
     rmt_a64 cancel;    /* payload of the cancel object that ends this thread's waits; 0 none */
@@ -183,10 +183,10 @@ static inline void rmt_kind_store(struct rmt_block *block, uint32_t kind)
     rmt_poke32(&block->kind, kind);
 }
 
+_Static_assert(offsetof(struct rmt_header, generation) == 64, "a line of its own");
 _Static_assert(sizeof(struct rmt_guard) == 128, "guard");
 _Static_assert(sizeof(struct rmt_thread) == 512, "thread");
 _Static_assert(sizeof(struct rmt_member) == 2048, "member");
-_Static_assert(offsetof(struct rmt_header, generation) == 64, "a line of its own");
 _Static_assert(sizeof(struct rmt_block) == RMT_BLOCK_HEADER, "block");
 
 #define RMT_PAGE_SIZE 65536ull

@@ -34,6 +34,16 @@ static uint32_t chunk_count;
 static pthread_key_t exit_key; /* under the table lock, as all of this */
 static bool have_exit_key;
 
+/* ---- locks of threads that ended.  The word of a thread stands in the locks that it owns, so it
+ * must not be another thread's while it does.  A thread counts the locks that it took less those
+ * that it gave back, its fellows those that they gave back for it: when both are equal it owns
+ * none.  What other processes give back for it is not counted: then the sub-slot stays unused. */
+static rmt_a32 relieved[1u << RMT_THREAD_BITS]; /* reset under the table lock, counted by anybody */
+static struct {
+    bool yes;       /* it has ended and owned so many more than `relieved`: under the table lock */
+    uint32_t locks; /* its own count */
+} kept[1u << RMT_THREAD_BITS];
+
 static uint64_t sub_slot(uint32_t index)
 {
     if (index < RMT_MEMBER_THREADS)
@@ -79,14 +89,25 @@ static int find_sub_slot(uint32_t *ret_index)
                 return r;
         }
         struct rmt_thread *t = rmt_at(sub_slot(i));
-        if (rmt_load64_relaxed(&t->word) == 0) {
+        if (rmt_load64_relaxed(&t->word) == 0 ||
+            (kept[i].yes && rmt_load32(&relieved[i]) == kept[i].locks)) {
             *ret_index = i;
             return 0;
         }
     }
 }
 
-/* A thread that ends with something in its hands keeps its sub-slot, for recovery to find. */
+static bool holds_something(const struct rmt_thread *thread)
+{
+    for (int i = 0; i < RMT_HOLDS; i++) {
+        if (rmt_load64_relaxed(&thread->hold[i].what) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* A thread that ends with something in its hands keeps its sub-slot, for recovery to find; one that
+ * ends with a lock that nobody else can give back keeps it for good, and says so. */
 static void at_thread_exit(void *unused)
 {
     (void)unused;
@@ -96,16 +117,38 @@ static void at_thread_exit(void *unused)
     rmt_self_now = NULL;
     if (rmt_load32_relaxed(rmt_member_mark) == 0)
         return; /* the child of a raw clone: the sub-slot is its parent's */
-    for (int i = 0; i < RMT_HOLDS; i++) {
-        if (rmt_load64_relaxed(&self->thread->hold[i].what) != 0)
-            return;
-    }
+    uint32_t index = rmt_word_thread(self->word);
+    bool keeps = holds_something(self->thread) || self->rlocks != 0;
     rmt_table_lock();
+    if (self->rlocks != 0)
+        rmt_store32(&self->thread->tid, 0);
     rmt_store64_relaxed(&self->thread->waits, 0);
     rmt_store64_relaxed(&self->thread->wakes, 0);
     rmt_store64_relaxed(&self->thread->wakes_too, 0);
-    rmt_store64(&self->thread->word, 0);
+    kept[index].yes = !keeps && self->locks != rmt_load32(&relieved[index]);
+    kept[index].locks = self->locks;
+    if (!keeps && !kept[index].yes)
+        rmt_store64(&self->thread->word, 0);
     rmt_table_unlock();
+}
+
+static int is_thread(uint64_t offset, void *arg)
+{
+    const struct rmt_thread *t = rmt_at(offset);
+    if (rmt_load64(&t->word) != *(const uint64_t *)arg)
+        return 0;
+    return rmt_load32(&t->tid) == 0 ? 1 : 2;
+}
+
+/* Where the process dies meanwhile, what is read may be stale: then so is the question. */
+bool rmt_thread_ended(uint64_t word)
+{
+    return rmt_threads_each(rmt_word_slot(word), is_thread, &word) == 1;
+}
+
+void rmt_thread_relieved(uint64_t word)
+{
+    rmt_add32(&relieved[rmt_word_thread(word)], 1);
 }
 
 /* Under the table lock: the calling thread's end will be told.  Without that it does not join: its
@@ -128,6 +171,8 @@ static void settle(uint32_t index)
         .thread = rmt_at(offset),
         .spin = rmt_os_multiprocessor() ? SPIN_START : 0,
     };
+    kept[index].yes = false;
+    rmt_store32_relaxed(&relieved[index], 0);
     rmt_store64_relaxed(&self_storage.thread->cancel, 0);
     rmt_store32(&self_storage.thread->tid, (uint32_t)syscall(SYS_gettid));
     rmt_store64(&self_storage.thread->word, self_storage.word);
@@ -162,6 +207,8 @@ int rmt_self_slow(struct rmt_self **ret_self)
 /* In a forked child, whose only thread this is; the process has settled in its new slot. */
 void rmt_thread_after_fork(void)
 {
+    for (uint32_t i = 0; i < RMT_MEMBER_THREADS + chunk_count * CHUNK_THREADS; i++)
+        kept[i].yes = false; /* those were its parent's */
     chunk_count = 0;
     bool registered = rmt_self_now != NULL;
     rmt_self_now = NULL;

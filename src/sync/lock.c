@@ -16,7 +16,9 @@
  * set. */
 static bool take(struct rmt_self *self, struct rmt_lock *lock, uint64_t seen, uint64_t with)
 {
-    return rmt_cas64(&lock->word, &seen, self->word | with | (seen & RMT_FLAG_WAITERS));
+    bool taken = rmt_cas64(&lock->word, &seen, self->word | with | (seen & RMT_FLAG_WAITERS));
+    self->locks += taken;
+    return taken;
 }
 
 /* Leaves the wait.  This thread may have eaten a wake whose lock somebody else then took, with
@@ -49,7 +51,7 @@ static bool found_dead(struct rmt_self *self, uint64_t owner, bool thoroughly)
 }
 
 int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at,
-                          const ramet_wait *wait)
+                          const ramet_wait *wait, bool own)
 {
     struct rmt_waiter w;
     uint64_t dead = 0;    /* an owner who is proven dead */
@@ -78,6 +80,10 @@ int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t
                 continue;
             }
         }
+        if (own && rmt_thread_ended(owner)) {
+            dead = owner;
+            continue;
+        }
         if (w.deadline != 0 && (seen & RMT_FLAG_WAITERS) == 0) {
             if (!rmt_cas64(&lock->word, &seen, seen | RMT_FLAG_WAITERS))
                 continue;
@@ -96,13 +102,17 @@ int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t
 
 int rmt_lock_release_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at)
 {
-    (void)self;
     (void)at;
     uint64_t seen = rmt_load64_relaxed(&lock->word);
     do {
         if ((seen & ~RMT_FLAGS) == 0)
             return -EPERM;
     } while (!rmt_cas64(&lock->word, &seen, 0));
+    uint64_t owner = seen & ~RMT_FLAGS;
+    if (owner == self->word)
+        self->locks--;
+    else if (rmt_word_process(owner) == rmt_word_process(self->word))
+        rmt_thread_relieved(owner);
     if (seen & RMT_FLAG_WAITERS)
         rmt_wake(rmt_low32(&lock->word), 1);
     return 0;
@@ -116,6 +126,7 @@ int rmt_lock_mark_dead(struct rmt_self *self, struct rmt_lock *lock, uint64_t at
         if ((seen & ~RMT_FLAGS) != self->word)
             return -EPERM;
     } while (!rmt_cas64(&lock->word, &seen, RMT_FLAG_DEAD));
+    self->locks--;
     if (seen & RMT_FLAG_WAITERS)
         rmt_wake(rmt_low32(&lock->word), 1);
     return 0;

@@ -39,8 +39,10 @@ struct rmt_facts;
 void rmt_lock_describe(const struct rmt_lock *lock, struct rmt_facts *facts); /* of a copy */
 int rmt_lock_check(const struct rmt_lock *lock);
 
+/* `own`: only the owner releases this lock, so that it is a dead one's, too, if his thread ended.
+ */
 int rmt_lock_acquire_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at,
-                          const ramet_wait *wait);
+                          const ramet_wait *wait, bool own);
 int rmt_lock_release_slow(struct rmt_self *self, struct rmt_lock *lock, uint64_t at);
 int rmt_lock_mark_dead(struct rmt_self *self, struct rmt_lock *lock, uint64_t at);
 
@@ -49,14 +51,18 @@ static inline bool rmt_lock_try(struct rmt_self *self, struct rmt_lock *lock)
 {
     uint64_t seen = 0;
     /* pairs-with: lock.word (acquire) */
-    return rmt_cas64(&lock->word, &seen, self->word);
+    bool taken = rmt_cas64(&lock->word, &seen, self->word);
+    self->locks += taken;
+    return taken;
 }
 
 /* As ramet_lock_acquire; `at` is the offset of `lock`. */
 static inline int rmt_lock_acquire(struct rmt_self *self, struct rmt_lock *lock, uint64_t at,
                                    const ramet_wait *wait)
 {
-    return RMT_LIKELY(rmt_lock_try(self, lock)) ? 0 : rmt_lock_acquire_slow(self, lock, at, wait);
+    return RMT_LIKELY(rmt_lock_try(self, lock))
+               ? 0
+               : rmt_lock_acquire_slow(self, lock, at, wait, false);
 }
 
 /* Wakes whom this thread notified while it had the lock: earlier, he would only have had to sleep
@@ -76,9 +82,12 @@ static inline int rmt_lock_release(struct rmt_self *self, struct rmt_lock *lock,
     uint64_t seen = self->word;
     rmt_store64(&self->thread->wakes,
                 at); /* before the CAS: recovery repeats the wake that it calls for */
+    int r = 0;
     /* For rmt_lock_try and the slow path.  pairs-with: lock.word (release) */
-    int r =
-        RMT_LIKELY(rmt_cas64(&lock->word, &seen, 0)) ? 0 : rmt_lock_release_slow(self, lock, at);
+    if (RMT_LIKELY(rmt_cas64(&lock->word, &seen, 0)))
+        self->locks--;
+    else
+        r = rmt_lock_release_slow(self, lock, at);
     rmt_lock_wake_later(self);
     return r;
 }

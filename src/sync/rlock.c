@@ -19,10 +19,17 @@ static int once_more(struct rmt_rlock *rlock)
     return 0;
 }
 
+/* This thread is the owner now. */
+static void taken(struct rmt_self *self, struct rmt_rlock *rlock, uint64_t count)
+{
+    self->rlocks++;
+    rmt_store64_relaxed(&rlock->count, count);
+}
+
 int rmt_rlock_try(struct rmt_self *self, struct rmt_rlock *rlock)
 {
     if (rmt_lock_try(self, &rlock->lock)) {
-        rmt_store64_relaxed(&rlock->count, 1);
+        taken(self, rlock, 1);
         return 0;
     }
     return rmt_lock_owner(&rlock->lock) == self->word ? once_more(rlock) : -EAGAIN;
@@ -34,9 +41,9 @@ int rmt_rlock_acquire(struct rmt_self *self, struct rmt_rlock *rlock, uint64_t a
     int r = rmt_rlock_try(self, rlock);
     if (r != -EAGAIN)
         return r;
-    r = rmt_lock_acquire_slow(self, &rlock->lock, at, wait);
+    r = rmt_lock_acquire_slow(self, &rlock->lock, at, wait, true);
     if (r == 0 || r == -EOWNERDEAD)
-        rmt_store64_relaxed(&rlock->count, 1);
+        taken(self, rlock, 1);
     return r;
 }
 
@@ -49,12 +56,15 @@ int rmt_rlock_release(struct rmt_self *self, struct rmt_rlock *rlock, uint64_t a
         rmt_store64_relaxed(&rlock->count, count - 1);
         return 0;
     }
+    self->rlocks--;
     return rmt_lock_release(self, &rlock->lock, at);
 }
 
 int rmt_rlock_mark_dead(struct rmt_self *self, struct rmt_rlock *rlock, uint64_t at)
 {
-    return rmt_lock_mark_dead(self, &rlock->lock, at);
+    int r = rmt_lock_mark_dead(self, &rlock->lock, at);
+    self->rlocks -= r == 0;
+    return r;
 }
 
 int rmt_rlock_release_all(struct rmt_self *self, struct rmt_rlock *rlock, uint64_t at,
@@ -63,6 +73,7 @@ int rmt_rlock_release_all(struct rmt_self *self, struct rmt_rlock *rlock, uint64
     uint64_t count = rmt_rlock_count(self, rlock);
     if (count == 0)
         return -EPERM;
+    self->rlocks--;
     int r = rmt_lock_release(self, &rlock->lock, at);
     if (r >= 0)
         *ret_count = count;
@@ -71,9 +82,11 @@ int rmt_rlock_release_all(struct rmt_self *self, struct rmt_rlock *rlock, uint64
 
 int rmt_rlock_restore(struct rmt_self *self, struct rmt_rlock *rlock, uint64_t at, uint64_t count)
 {
-    int r = rmt_lock_acquire(self, &rlock->lock, at, NULL);
+    int r = rmt_lock_try(self, &rlock->lock)
+                ? 0
+                : rmt_lock_acquire_slow(self, &rlock->lock, at, NULL, true);
     if (r == 0 || r == -EOWNERDEAD)
-        rmt_store64_relaxed(&rlock->count, count);
+        taken(self, rlock, count);
     return r;
 }
 

@@ -280,6 +280,58 @@ static void a_fork_does_not_inherit_it(void)
     OK(ramet_lock_release(lock));
 }
 
+/* ---- threads that end with it: anybody may give it back, and nobody is taken for them */
+
+static void *take(void *ret_word)
+{
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    OK(ramet_lock_acquire(lock, NULL));
+    *(uint64_t *)ret_word = self->word;
+    return NULL;
+}
+
+static void *inherits_nothing(void *former)
+{
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    CHECK(self->word != *(const uint64_t *)former);
+    CHECK(ramet_lock_state(lock) == RAMET_LOCK_MY_PROCESS);
+    CHECK(ramet_lock_mark_dead(lock) == -EPERM);
+    CHECK(ramet_lock_acquire(lock, at_once()) == -ETIMEDOUT);
+    OK(ramet_lock_release(lock));
+    return NULL;
+}
+
+static void *tell_word(void *ret_word)
+{
+    struct rmt_self *self;
+    OK(rmt_self(&self));
+    *(uint64_t *)ret_word = self->word;
+    return NULL;
+}
+
+static void in_thread(void *(*fn)(void *), void *arg)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, fn, arg) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void a_later_thread_inherits_nothing(void)
+{
+    uint64_t former, later, blocks = blocks_in_use();
+    in_thread(take, &former);
+    in_thread(inherits_nothing, &former);
+    in_thread(tell_word, &later);
+    CHECK(later == former); /* now that it owns nothing, its place can be had */
+    for (int i = 0; i < 100; i++) {
+        in_thread(take, &former);
+        OK(ramet_lock_release(lock));
+    }
+    CHECK(blocks_in_use() == blocks);
+}
+
 int main(void)
 {
     watchdog();
@@ -301,6 +353,7 @@ int main(void)
     RUN(a_waiter_notes_the_wake_that_it_may_get);
     RUN(a_signal_interrupts);
     RUN(a_fork_does_not_inherit_it);
+    RUN(a_later_thread_inherits_nothing);
     ramet_lock_close(lock);
     ramet_sweep();
     CHECK(blocks_in_use() == none);
