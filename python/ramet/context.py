@@ -107,6 +107,8 @@ class _Starting:
     # True on a process whose starter itself reports why the child could not begin, with
     # popen.bootstrap_error(): the child is then silent about it.
     _starter_reports = False
+    # False on a process whose child is to run without the main module of this program.
+    _imports_main = True
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:

@@ -101,6 +101,14 @@ class Pool(_std.Pool):
     def _repopulate_pool(self) -> None:
         self._workers.maintain()
 
+    def _is_ours(self) -> bool:
+        """Whether it runs, and is this process's and not its parent's."""
+        return (
+            self._state == RUN
+            and self._workers.broken is None
+            and (self._workers.owner == os.getpid())
+        )
+
     def _check_running(self) -> None:
         if self._state != RUN:
             raise ValueError("Pool not running")

@@ -48,7 +48,7 @@ class Popen(Bootstrapped):
         _ramet.join()
         forkserver.ensure_running()
         payload, kept = bootstrap.dump(
-            self, forkserver.state(), spawn.get_preparation_data(process_obj._name), process_obj
+            self, forkserver.state(), spawn.preparation_for(process_obj), process_obj
         )
         # Whatever thread this is: the server forks in its first one, and watches us for the child.
         ends = parent_death.ends_with_us(process_obj)

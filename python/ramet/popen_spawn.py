@@ -77,9 +77,7 @@ class Popen(Bootstrapped):
             "token": bootstrap.token_for(process_obj),
             "tracker": resource_tracker.inheritable_fd(),
         }
-        payload, kept = bootstrap.dump(
-            self, spawn.get_preparation_data(process_obj._name), process_obj
-        )
+        payload, kept = bootstrap.dump(self, spawn.preparation_for(process_obj), process_obj)
         ourselves = os.pidfd_open(self._owner)
         ours, theirs = bootstrap.socket_pair()
         try:

@@ -95,6 +95,15 @@ def get_preparation_data(name: str) -> dict[str, Any]:
     return data
 
 
+def preparation_for(process_obj: Any) -> dict[str, Any]:
+    """The same for the child of a process object, which may do without the main module."""
+    data = get_preparation_data(process_obj._name)
+    if not getattr(process_obj, "_imports_main", True):
+        data.pop("init_main_from_name", None)
+        data.pop("init_main_from_path", None)
+    return data
+
+
 def prepare(data: dict[str, Any]) -> None:
     """Become like the parent that `data` came from; imports the main module."""
     method = data.pop("ramet_start_method", None)
