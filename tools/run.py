@@ -8,6 +8,7 @@ import sys
 
 import checks
 import conformance
+import ecosystem
 import full
 from machine import ROOT, SetupError, make_environment, note, tool_environment, usable_python
 from package import installed
@@ -50,6 +51,7 @@ COMMANDS = {
     "storm": full.storm,
     "model": model,
     "conformance": conformance.main,
+    "test-ecosystem": ecosystem.main,
     "bench": bench,
     "format": format_sources,
 }
