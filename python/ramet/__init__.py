@@ -93,6 +93,7 @@ __all__ = [
     "get_context",
     "get_logger",
     "get_start_method",
+    "install",
     "log_to_stderr",
     "parent_process",
     "reducer",
@@ -106,6 +107,17 @@ SUBDEBUG = 5
 SUBWARNING = 25
 
 
+def install() -> None:
+    """Have `multiprocessing` mean ramet, in this process and in those that it starts.
+
+    Call it first of all. What it replaces, and what a program that was imported before sees of it,
+    is told in ramet.replace.
+    """
+    from .replace import install  # here, since it imports all of both packages
+
+    install()
+
+
 def __getattr__(name: str) -> Any:
     if name == "ProcessPoolExecutor":  # here, since concurrent.futures takes long to import
         from .executor import ProcessPoolExecutor
@@ -117,3 +129,6 @@ def __getattr__(name: str) -> Any:
 
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+del TYPE_CHECKING  # no name of the package

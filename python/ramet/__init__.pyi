@@ -48,3 +48,5 @@ get_context = _default_context.get_context
 
 SUBDEBUG: int
 SUBWARNING: int
+
+def install() -> None: ...

@@ -384,6 +384,10 @@ _default_context = DefaultContext(
 )
 
 
+# Whether `multiprocessing` means ramet here; see replace.py, which sets it for good.
+replaced = False
+
+
 def _force_start_method(method: str) -> None:
     _default_context._actual_context = _concrete_contexts[method]
 

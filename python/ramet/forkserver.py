@@ -24,7 +24,7 @@ from multiprocessing import util
 from subprocess import _args_from_interpreter_flags
 from typing import Any
 
-from . import _ramet, bootstrap, spawn
+from . import _ramet, bootstrap, context, spawn
 
 __all__ = ["ensure_running", "get_inherited_fds", "request", "set_forkserver_preload"]
 
@@ -51,6 +51,7 @@ def _server_key() -> Any:
     return (
         spawn.get_executable(),
         tuple(_args_from_interpreter_flags()),
+        context.replaced,
         os.getresuid(),
         os.getresgid(),
         tuple(os.getgroups()),
@@ -125,7 +126,8 @@ class ForkServer:
         arena = _ramet.arena_fd()
         command = spawn.interpreter(
             "from ramet.forkserver_main import main; "
-            f"main({theirs.fileno()}, {arena}, {preload!r}, {main_path!r}, {sys.argv!r})"
+            f"main({theirs.fileno()}, {arena}, {preload!r}, {main_path!r}, {sys.argv!r}, "
+            f"{context.replaced})"
         )
         # ^C at a terminal goes to all; the server is no part of what is to be interrupted, not even
         # while it starts. It unblocks the signal once it ignores it.

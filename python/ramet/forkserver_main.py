@@ -224,14 +224,21 @@ def _preload(modules: list[str], main_path: str | None) -> None:
 
 
 def main(
-    requests: int, arena: int, preload: list[str], main_path: str | None, argv: list[str]
+    requests: int,
+    arena: int,
+    preload: list[str],
+    main_path: str | None,
+    argv: list[str],
+    replaced: bool = False,
 ) -> NoReturn:
-    """Run the server, and exit."""
+    """Run the server, and exit. `replaced`: its children are to have ramet for multiprocessing."""
     for fd in (requests, arena):
         os.set_inheritable(fd, False)
     _ramet.attach(arena)
     os.close(arena)
     server = Server(bootstrap.socket_of(requests))
+    if replaced:
+        spawn._replace()
     sys.argv = argv  # which a main module may look at when it is imported
     _preload(preload, main_path)
     util._close_stdin()

@@ -18,11 +18,12 @@ A worker that dies fails the item it was working on, with `WorkerDied`; the rest
 """
 
 import multiprocessing.pool as _std
+import multiprocessing.queues as _std_queues
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import util
-from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE, ThreadPool
+from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from typing import Any
 
 from .cpus import cpu_count
@@ -255,6 +256,28 @@ class Pool(_std.Pool):
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
         self._workers.join()
+
+
+class _OfThreads:
+    """What a pool of threads wants of a context: a queue whose descriptor it waits for."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def SimpleQueue(self) -> Any:
+        """Return a queue of the standard library's."""
+        return _std_queues.SimpleQueue(ctx=self._context)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+class ThreadPool(_std.ThreadPool):
+    """The standard library's pool of threads, whatever `multiprocessing` stands for."""
+
+    def _setup_queues(self) -> None:
+        super()._setup_queues()
+        self._ctx = _OfThreads(self._ctx)
 
 
 def __getattr__(name: str) -> Any:

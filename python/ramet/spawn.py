@@ -92,6 +92,8 @@ def get_preparation_data(name: str) -> dict[str, Any]:
         default._actual_context = None
         data.pop("start_method", None)
     data["ramet_start_method"] = context._default_context.get_start_method()
+    if context.replaced:
+        data["ramet_replaced"] = True
     return data
 
 
@@ -109,7 +111,15 @@ def prepare(data: dict[str, Any]) -> None:
     method = data.pop("ramet_start_method", None)
     if method is not None:
         context._default_context.set_start_method(method, force=True)
+    if data.pop("ramet_replaced", False):
+        _replace()
     _std.prepare(data)
+
+
+def _replace() -> None:
+    from .replace import install  # late: few children have a use for it
+
+    install()
 
 
 # Of a class itself, whatever its metaclass makes of attributes.
