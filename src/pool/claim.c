@@ -285,12 +285,19 @@ int rmt_worker_give_back(struct rmt_worker *w)
     return 0;
 }
 
+/* A look at the clock costs as much as a quick item.  While nobody is idle there is nothing to give
+ * back, and who waits for results gets them by some items later, or at the end of the range. */
+#define LOOK_EVERY 8
+
 int rmt_worker_pause(struct rmt_worker *w)
 {
+    uint32_t idle = rmt_load32(&rmt_pool_at(w->pool)->sleepers);
+    if (idle == 0 && w->at % LOOK_EVERY != 0)
+        return 0;
     int64_t now = rmt_os_now_coarse();
     int r = 0;
     if (now - w->begun > PATIENCE * BUDGET_NS && w->at + 1 < w->end &&
-        rmt_job_at(w->job)->chunk == 0 && rmt_load32(&rmt_pool_at(w->pool)->sleepers) != 0) {
+        rmt_job_at(w->job)->chunk == 0 && idle != 0) {
         measure(w);
         r = rmt_worker_give_back(w);
     }
