@@ -94,6 +94,12 @@ int rmt_encode(struct rmt_py_state *st, PyObject *obj, struct rmt_encoded *ret);
 int rmt_encode_many(struct rmt_py_state *st, PyObject *const *items, size_t n,
                     struct rmt_encoded *ret);
 
+/*
+ * The same chunk as of the n > 0 ints first, first + step, ..., which all are in 64 bits.
+ */
+int rmt_encode_range(struct rmt_py_state *st, int64_t first, int64_t step, size_t n,
+                     struct rmt_encoded *ret);
+
 /* Writes the whole message to `to`, which has room for `size` bytes and is aligned to `align`. */
 void rmt_encoded_copy(const struct rmt_encoded *enc, void *to);
 
@@ -163,6 +169,12 @@ size_t rmt_pack_room(size_t used, const struct rmt_encoded *enc);
 
 /* Appends. 0, or -ENOSPC if rmt_pack_room is more than the capacity; the pack is unchanged then. */
 int rmt_pack_append(struct rmt_pack *pack, const struct rmt_encoded *enc);
+
+/* What would be appended to a pack for an object that is None, a bool, a float or an int of 64
+ * bits: how many bytes of `to` it is. 0: another object, and `to` says nothing. No Python code
+ * runs. */
+#define RMT_PACK_SMALL 24
+size_t rmt_pack_small(PyObject *obj, uint8_t to[RMT_PACK_SMALL]);
 
 /* Starts to read the first `used` bytes of a pack, with rmt_items_skip and rmt_decode_next. */
 void rmt_pack_open(const uint8_t *data, size_t used, struct rmt_items *ret);

@@ -427,6 +427,8 @@ PyObject *rmt_decode(struct rmt_py_state *st, const uint8_t *data, size_t size,
 
     if (UNLIKELY(!size))
         return truncated();
+    if (data[0] >= TAG_INT1 && data[0] <= TAG_INT8 && size == 1 + (1u << (data[0] - TAG_INT1)))
+        return rmt_run_item(data + 1, (int)size - 1, false); /* the most frequent by far */
     r.codec = &st->codec;
     r.at = data;
     r.end = data + size;

@@ -250,6 +250,14 @@ void rmt_run_write(uint8_t *to, PyObject *const *items, size_t n, int width, boo
 /* The object of one number of a run. */
 PyObject *rmt_run_item(const uint8_t *at, int width, bool floats);
 
+/* The same for n numbers, each `step` after the one before; all of them are in 64 bits. */
+int rmt_range_width(int64_t first, int64_t last);
+void rmt_range_write(uint8_t *to, int64_t first, int64_t step, size_t n, int width);
+
+/* Writes None, a bool, a float or an int of 64 bits as a value, and returns its size; else 0. */
+#define RMT_SMALL_BYTES 9
+size_t rmt_encode_small(PyObject *obj, uint8_t to[RMT_SMALL_BYTES]);
+
 /* codec_pickle.c: appends PICKLE or, if there are late parts, PICKLE_BUFFERS with the bytes of the
  * pickle; the trailer is for after those parts were placed. */
 int rmt_pickle_encode(struct rmt_py_state *st, struct rmt_scratch *s, PyObject *obj);

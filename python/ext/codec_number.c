@@ -19,6 +19,12 @@ static inline bool get_int64(PyObject *obj, int64_t *ret)
         *ret = digits * (int64_t)((PyLongObject *)obj)->ob_digit[0];
         return true;
     }
+    if (digits == 2 || digits == -2) {
+        const digit *d = ((PyLongObject *)obj)->ob_digit;
+        int64_t size = (int64_t)d[1] << PyLong_SHIFT | d[0];
+        *ret = digits < 0 ? -size : size;
+        return true;
+    }
 #endif
     *ret = PyLong_AsLongLongAndOverflow(obj, &overflow);
     return !overflow;
@@ -61,19 +67,8 @@ static int encode_big_int(struct rmt_scratch *s, PyObject *obj)
 #endif
 }
 
-int rmt_encode_int(struct rmt_scratch *s, PyObject *obj)
+static inline void write_number(uint8_t *to, int64_t value, int width)
 {
-    int64_t value;
-    uint8_t *to;
-    int width;
-
-    if (UNLIKELY(!get_int64(obj, &value)))
-        return encode_big_int(s, obj);
-    width = width_of(value, value);
-    to = rmt_scratch_add(s, 1 + (size_t)width);
-    if (UNLIKELY(!to))
-        return -1;
-    *to++ = (uint8_t)rmt_width_tag(TAG_INT1, width);
     switch (width) {
     case 1:
         *to = (uint8_t)value;
@@ -87,7 +82,48 @@ int rmt_encode_int(struct rmt_scratch *s, PyObject *obj)
     default:
         memcpy(to, &value, 8);
     }
+}
+
+static inline void write_int(uint8_t *to, int64_t value, int width)
+{
+    *to = (uint8_t)rmt_width_tag(TAG_INT1, width);
+    write_number(to + 1, value, width);
+}
+
+int rmt_encode_int(struct rmt_scratch *s, PyObject *obj)
+{
+    int64_t value;
+    uint8_t *to;
+    int width;
+
+    if (UNLIKELY(!get_int64(obj, &value)))
+        return encode_big_int(s, obj);
+    width = width_of(value, value);
+    to = rmt_scratch_add(s, 1 + (size_t)width);
+    if (UNLIKELY(!to))
+        return -1;
+    write_int(to, value, width);
     return 0;
+}
+
+size_t rmt_encode_small(PyObject *obj, uint8_t to[RMT_SMALL_BYTES])
+{
+    int64_t value;
+
+    if (PyLong_CheckExact(obj)) {
+        if (!get_int64(obj, &value))
+            return 0;
+        int width = width_of(value, value);
+        write_int(to, value, width);
+        return 1 + (size_t)width;
+    }
+    if (PyFloat_CheckExact(obj)) {
+        *to = TAG_FLOAT;
+        memcpy(to + 1, &((PyFloatObject *)obj)->ob_fval, 8);
+        return 9;
+    }
+    *to = obj == Py_None ? TAG_NONE : obj == Py_True ? TAG_TRUE : TAG_FALSE;
+    return obj == Py_None || PyBool_Check(obj);
 }
 
 int rmt_encode_float(struct rmt_scratch *s, PyObject *obj)
@@ -131,20 +167,19 @@ void rmt_run_write(uint8_t *to, PyObject *const *items, size_t n, int width, boo
     for (size_t i = 0; i < n; i++) {
         int64_t value = 0;
         get_int64(items[i], &value);
-        switch (width) {
-        case 1:
-            to[i] = (uint8_t)value;
-            break;
-        case 2:
-            memcpy(to + 2 * i, &(int16_t){(int16_t)value}, 2);
-            break;
-        case 4:
-            memcpy(to + 4 * i, &(int32_t){(int32_t)value}, 4);
-            break;
-        default:
-            memcpy(to + 8 * i, &value, 8);
-        }
+        write_number(to + (size_t)width * i, value, width);
     }
+}
+
+int rmt_range_width(int64_t first, int64_t last)
+{
+    return width_of(first < last ? first : last, first < last ? last : first);
+}
+
+void rmt_range_write(uint8_t *to, int64_t first, int64_t step, size_t n, int width)
+{
+    for (size_t i = 0; i < n; i++)
+        write_number(to + (size_t)width * i, first + (int64_t)i * step, width);
 }
 
 PyObject *rmt_run_item(const uint8_t *at, int width, bool floats)

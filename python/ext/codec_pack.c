@@ -73,7 +73,38 @@ int rmt_encode_many(struct rmt_py_state *st, PyObject *const *items, size_t n,
     return 0;
 }
 
+int rmt_encode_range(struct rmt_py_state *st, int64_t first, int64_t step, size_t n,
+                     struct rmt_encoded *ret)
+{
+    int width = rmt_range_width(first, first + (int64_t)(n - 1) * step);
+    struct rmt_scratch *s = rmt_scratch_take(st);
+    uint8_t *to;
+
+    if (!s)
+        return -1;
+    if (put_chunk_header(s, CHUNK_INTS, width, n) < 0 ||
+        !(to = rmt_scratch_add(s, n * (size_t)width))) {
+        rmt_scratch_give(st, s);
+        return -1;
+    }
+    rmt_range_write(to, first, step, n, width);
+    if (rmt_scratch_finish(s, ret) < 0) {
+        rmt_scratch_give(st, s);
+        return -1;
+    }
+    return 0;
+}
+
 /* --- packs */
+
+_Static_assert(RMT_PACK_SMALL >= FRAME_HEADER + RMT_SMALL_BYTES, "a small object's frame");
+
+size_t rmt_pack_small(PyObject *obj, uint8_t to[RMT_PACK_SMALL])
+{
+    size_t size = rmt_encode_small(obj, to + FRAME_HEADER);
+    rmt_write_u64(to, (uint64_t)size << 6);
+    return size > 0 ? FRAME_HEADER + size : 0;
+}
 
 static size_t pack_pad(size_t used, const struct rmt_encoded *enc)
 {

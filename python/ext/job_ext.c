@@ -106,18 +106,14 @@ JobObject *rmt_py_job_own(PyObject *op, struct rmt_self **ret_self)
     return me;
 }
 
-/* One packet of `n` items. 1 fed, 0 the table is full, -1 with an exception. */
-int rmt_py_job_feed(struct rmt_py_state *st, struct rmt_self *self, uint64_t job,
-                    PyObject *const *items, size_t n, uint64_t floor)
+int rmt_py_job_send(struct rmt_py_state *st, struct rmt_self *self, uint64_t job,
+                    struct rmt_encoded *enc, size_t n, uint64_t floor)
 {
-    struct rmt_encoded enc;
     uint64_t offset;
     int hold, r;
 
-    if (rmt_encode_many(st, items, n, &enc) < 0)
-        return -1;
-    r = rmt_py_pool_message(self, &enc, &hold, &offset);
-    rmt_encoded_release(st, &enc);
+    r = rmt_py_pool_message(self, enc, &hold, &offset);
+    rmt_encoded_release(st, enc);
     if (r == 0) {
         r = rmt_job_feed(self, job, hold, n, floor);
         if (r < 0)
@@ -128,6 +124,15 @@ int rmt_py_job_feed(struct rmt_py_state *st, struct rmt_self *self, uint64_t job
         return -1;
     }
     return r == 0;
+}
+
+int rmt_py_job_feed(struct rmt_py_state *st, struct rmt_self *self, uint64_t job,
+                    PyObject *const *items, size_t n, uint64_t floor)
+{
+    struct rmt_encoded enc;
+    if (rmt_encode_many(st, items, n, &enc) < 0)
+        return -1;
+    return rmt_py_job_send(st, self, job, &enc, n, floor);
 }
 
 PyDoc_STRVAR(

@@ -2,7 +2,7 @@
  *
  * The type SharedPool: a pool as the process that made it has it. What it promises to users
  * (results, exceptions, workers that are replaced) is made of this and of Job (job_ext.c) in
- * python/ramet/pool.py; the workers' side is in pool_worker.c.
+ * python/ramet/pool.py; maps are in pool_map_ext.c, the workers' side in pool_worker.c.
  */
 #include "pool_ext.h"
 
@@ -13,9 +13,6 @@
 
 /* Between two looks at whether a worker has died. */
 #define LOOK_NS 50000000
-
-/* At most so many items go into a packet. */
-#define PACKET_ITEMS 512
 
 static uint64_t pool_of(PyObject *op)
 {
@@ -113,72 +110,6 @@ static PyObject *pool_call(PyObject *op, PyTypeObject *defining, PyObject *const
         return NULL;
     PyObject *job = rmt_py_job_submit(op, PyType_GetModuleState(defining), given, &options);
     Py_DECREF(given);
-    return job;
-}
-
-/* How many of the items make a packet: as many as fit a moderate size, by the first of them. */
-static int packet_items(struct rmt_py_state *st, PyObject *items, size_t n, size_t *ret_items)
-{
-    struct rmt_encoded enc;
-    size_t batch = n / 64 + 1;
-    if (rmt_encode_many(st, ((PyTupleObject *)items)->ob_item, 1, &enc) < 0)
-        return -1;
-    if (batch > RMT_PY_PACKET_BYTES / (enc.size + 1))
-        batch = RMT_PY_PACKET_BYTES / (enc.size + 1);
-    rmt_encoded_release(st, &enc);
-    batch = batch < 1 ? 1 : batch > PACKET_ITEMS ? PACKET_ITEMS : batch;
-    *ret_items = batch;
-    return 0;
-}
-
-PyDoc_STRVAR(
-    pool_map_doc,
-    "map(function, items, star, chunk)\n--\n\n"
-    "Submit a Job of all items of a tuple, which must not be empty. chunk 0: the pool divides\n"
-    "them as it sees fit.");
-static PyObject *pool_map(PyObject *op, PyTypeObject *defining, PyObject *const *args,
-                          Py_ssize_t nargs, PyObject *Py_UNUSED(kwnames))
-{
-    struct rmt_py_state *st = PyType_GetModuleState(defining);
-    struct rmt_job_options options = {.slots = 1};
-    size_t batch;
-    int star;
-
-    if (nargs != 4 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) == 0) {
-        PyErr_SetString(PyExc_TypeError, "map() takes a function, a tuple, a bool and a number");
-        return NULL;
-    }
-    size_t n = (size_t)PyTuple_GET_SIZE(args[1]);
-    star = PyObject_IsTrue(args[2]);
-    options.chunk = PyLong_AsUnsignedLongLong(args[3]);
-    if (star < 0 || (options.chunk == (unsigned long long)-1 && PyErr_Occurred()))
-        return NULL;
-    if (packet_items(st, args[1], n, &batch) < 0)
-        return NULL;
-    options.user = star ? RMT_PY_CALL_STAR : RMT_PY_CALL_ITEM;
-    options.batch = batch;
-    options.expected = n;
-    options.slots = (n + batch - 1) / batch;
-    PyObject *job = rmt_py_job_submit(op, st, args[0], &options);
-    if (!job)
-        return NULL;
-    struct rmt_self *self;
-    JobObject *me = rmt_py_job_own(job, &self);
-    int r = 0;
-    for (size_t at = 0; me && r >= 0 && at < n; at += batch) {
-        size_t count = n - at < batch ? n - at : batch;
-        r = rmt_py_job_feed(st, self, me->job, ((PyTupleObject *)args[1])->ob_item + at, count, 0);
-    }
-    if (me && r >= 0) {
-        r = rmt_job_end(self, me->job);
-        if (r < 0)
-            rmt_py_error(r, "end a job");
-    } else if (me) { /* what cannot be sent raises here; what was sent before need not be worked on
-                      */
-        (void)rmt_job_cancel(self, me->job);
-    }
-    if (!me || r < 0)
-        Py_CLEAR(job);
     return job;
 }
 
@@ -394,7 +325,7 @@ static PyMethodDef pool_methods[] = {
     {"_from_ref", pool_from_ref, METH_O | METH_CLASS, pool_from_ref_doc},
     {"__reduce__", FAST(pool_reduce), "For pickle."},
     {"call", FAST(pool_call), pool_call_doc},
-    {"map", FAST(pool_map), pool_map_doc},
+    {"map", FAST(rmt_py_pool_map), rmt_py_pool_map_doc},
     {"stream", FAST(pool_stream), pool_stream_doc},
     {"wait", FAST(pool_wait), pool_wait_doc},
     {"work", FAST(rmt_py_pool_work), rmt_py_pool_work_doc},

@@ -42,13 +42,23 @@ PyObject *rmt_py_job_submit(PyObject *pool, struct rmt_py_state *st, PyObject *o
 /* The job for an operation of its submitter; NULL with an exception elsewhere. */
 JobObject *rmt_py_job_own(PyObject *op, struct rmt_self **ret_self);
 
-/* Feeds one packet of `n` items. 1 fed, 0 the table is full, -1 with an exception. */
+/* Feeds one packet of `n` items, and releases what was encoded. 1 fed, 0 the table is full, -1 with
+ * an exception. */
+int rmt_py_job_send(struct rmt_py_state *st, struct rmt_self *self, uint64_t job,
+                    struct rmt_encoded *enc, size_t n, uint64_t floor);
+
+/* The same with items that are still to be encoded. */
 int rmt_py_job_feed(struct rmt_py_state *st, struct rmt_self *self, uint64_t job,
                     PyObject *const *items, size_t n, uint64_t floor);
 
 /* Builds a message of what was encoded; it is left in the caller's hold. As rmt_message_build. */
 int rmt_py_pool_message(struct rmt_self *self, const struct rmt_encoded *enc, int *ret_hold,
                         uint64_t *ret_offset);
+
+/* ---- pool_map_ext.c: the method SharedPool.map */
+PyObject *rmt_py_pool_map(PyObject *op, PyTypeObject *defining, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames);
+extern const char rmt_py_pool_map_doc[];
 
 /* ---- pool_worker.c: the method SharedPool.work */
 PyObject *rmt_py_pool_work(PyObject *op, PyTypeObject *defining, PyObject *const *args,

@@ -165,12 +165,32 @@ static int append(struct loop *l, const struct rmt_encoded *enc)
     return r;
 }
 
+/* Appends what needs no encoding worth the name. 1: done; 0: it is something else; negative errno.
+ */
+static int append_small(struct loop *l, PyObject *object)
+{
+    uint8_t frame[RMT_PACK_SMALL], *to;
+    size_t size = rmt_pack_small(object, frame);
+    if (size == 0)
+        return 0;
+    int r = rmt_worker_room(&l->w, RMT_PACK_SMALL, &to);
+    if (r < 0)
+        return r;
+    memcpy(to, frame, sizeof(frame)); /* all of it: a copy of a fixed size is no call */
+    rmt_worker_done(&l->w, size);
+    return 1;
+}
+
 /* Sends one object. 0; -1 with the exception that encoding it raised; 1 with another exception: the
  * arena has no memory, or worse. */
 static int send_object(struct loop *l, PyObject *object, enum rmt_result_kind kind)
 {
     struct rmt_encoded enc;
-    int r;
+    int r = kind == RMT_RESULT_VALUE ? append_small(l, object) : 0;
+    if (r > 0)
+        return 0;
+    if (r < 0)
+        goto failed;
     if (rmt_encode(l->st, object, &enc) < 0)
         return -1;
     if (kind == RMT_RESULT_VALUE && enc.nrefs == 0 && enc.size < RESULT_LARGE)
@@ -178,11 +198,11 @@ static int send_object(struct loop *l, PyObject *object, enum rmt_result_kind ki
     else
         r = post(l, &enc, kind);
     rmt_encoded_release(l->st, &enc);
-    if (r < 0) {
-        rmt_py_error(r, "send a pool's result");
-        return r == -ENOMEM ? -1 : 1;
-    }
-    return 0;
+    if (r == 0)
+        return 0;
+failed:
+    rmt_py_error(r, "send a pool's result");
+    return r == -ENOMEM ? -1 : 1;
 }
 
 /* Sends what describes the failure that is set. `result` is what could not be sent, or NULL if the

@@ -197,7 +197,7 @@ class Pool(_std.Pool):
         job = error = None
         length = 1
         try:
-            items = tuple(iterable)
+            items = iterable if type(iterable) is range else tuple(iterable)
         except Exception as failed:
             if not hasattr(iterable, "__len__"):
                 raise

@@ -118,6 +118,48 @@ def test_results(context):
         assert pool.map(len, [bytes(size) for size in sizes]) == sizes
 
 
+RANGES = [
+    range(1),
+    range(1000),
+    range(10, -2000, -3),
+    range(-(2**7) - 3, 2**7 + 3),
+    range(2**15 - 3, 2**15 + 3),
+    range(2**31 + 5, 2**31 - 5, -1),
+    range(-(2**63), 2**63, 2**57),
+    range(2**63 - 2, 2**63 + 2),
+    range(2**70, 2**70 + 5),
+    range(0),
+]
+
+
+@pytest.mark.parametrize("numbers", RANGES, ids=repr)
+def test_a_range_gives_its_numbers(numbers):
+    with ramet.get_context("fork").Pool(2) as pool:
+        for chunksize in (None, 1, 7):
+            assert pool.map(int.__neg__, numbers, chunksize) == [-n for n in numbers]
+
+
+class Number(int):
+    pass
+
+
+def itself(value):
+    return value
+
+
+def test_small_results_keep_their_types():
+    edges = [
+        2**bits + d for bits in (0, 7, 8, 15, 16, 30, 31, 32, 60, 62, 63, 64) for d in (-1, 0, 1)
+    ]
+    values = [*edges, *(-n for n in edges), None, True, False, 0.0, -0.0, 1e300, float("inf")]
+    values += [Number(3), (), [], "", b"", 1j, ...]
+    with ramet.get_context("fork").Pool(2) as pool:
+        for chunksize in (None, 3):
+            got = pool.map(itself, values, chunksize)
+            assert list(map(repr, got)) == list(map(repr, values))
+            assert [type(value).__name__ for value in got] == [type(v).__name__ for v in values]
+
+
 def test_callbacks_run_before_the_result_is_ready(context):
     with context.Pool(2) as pool:
         seen, errors = [], []
