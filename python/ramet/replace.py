@@ -47,7 +47,11 @@ REPLACED = (
     "spawn",
     "synchronize",
 )
-NOT_IMPORTED = ("multiprocessing.popen_spawn_win32", "ramet.__main__")
+NOT_IMPORTED = (
+    "multiprocessing.popen_spawn_win32",  # not for Linux
+    "ramet.__main__",
+    "ramet.joblib",  # which not everybody has
+)
 
 
 def install() -> None:
