@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import ramet as mp
-from conftest import START_METHODS
 from family import run
+from fixtures import START_METHODS
 
 
 def outcome_of(tmp_path, text):
