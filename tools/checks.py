@@ -179,6 +179,7 @@ def stage_format(session: Session) -> None:
 def stage_layers(session: Session) -> None:
     session.must("layers", [sys.executable, ROOT / "tools" / "check_layers.py"])
     session.must("memory orders", [sys.executable, ROOT / "tools" / "check_pairs.py"])
+    session.must("no cancellation point", [sys.executable, ROOT / "tools" / "check_cancel.py"])
 
 
 def stage_gcc(session: Session) -> None:

@@ -5,6 +5,7 @@
 #include "arena/guard.h"
 #include "arena/local.h"
 #include "base/fault.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 #include <ramet/arena.h>
 
@@ -148,6 +149,7 @@ static int enter(void)
 
 void rmt_arena_leave(void)
 {
+    RMT_NO_CANCEL;
     rmt_unmap_windows();
     close(rmt_local.fd);
     rmt_local = (struct rmt_local){.fd = -1, .error = rmt_local.error};
@@ -155,6 +157,7 @@ void rmt_arena_leave(void)
 
 static int create(void)
 {
+    RMT_NO_CANCEL;
     uint64_t id, size = file_size();
     int fd;
     int r = rmt_os_random(&id, sizeof id);
@@ -191,6 +194,7 @@ int ramet_join(void)
 
 static int read_exactly(int fd, void *to, size_t want)
 {
+    RMT_NO_CANCEL;
     for (size_t have = 0; have < want;) {
         ssize_t n = pread(fd, (char *)to + have, want - have, (off_t)have);
         if (n < 0 && errno == EINTR)
@@ -236,6 +240,7 @@ static bool header_sound(const struct rmt_header *h)
  * cut off would be a SIGBUS later. */
 int rmt_read_header(int fd, struct rmt_header *ret_header)
 {
+    RMT_NO_CANCEL;
     struct stat st;
     int r = read_exactly(fd, ret_header, offsetof(struct rmt_header, poisoned));
     if (r < 0)
@@ -252,6 +257,7 @@ int rmt_read_header(int fd, struct rmt_header *ret_header)
 
 static int attach_locked(int fd, const struct rmt_header *header)
 {
+    RMT_NO_CANCEL;
     if (rmt_local.error != 0)
         return rmt_local.error;
     if (rmt_local.fd >= 0)

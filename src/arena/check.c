@@ -7,6 +7,7 @@
 #include "arena/block.h"
 #include "arena/kind.h"
 #include "arena/local.h"
+#include "base/nocancel.h"
 #include <ramet/arena.h>
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct walk {
 
 __attribute__((format(printf, 2, 3))) static void violation(struct walk *w, const char *format, ...)
 {
+    RMT_NO_CANCEL;
     w->bad = 1;
     if (w->fd < 0)
         return;

@@ -6,6 +6,7 @@
  * of its own).
  */
 #include "arena/local.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 #include "base/seeded.h"
 
@@ -34,6 +35,7 @@ rmt_dead_hook_fn *rmt_dead_hook;
  * another that got the pid later starts later, and no pid comes round again within a tick. */
 static int open_verified(pid_t pid, uint64_t before, int *ret_fd)
 {
+    RMT_NO_CANCEL;
     int fd;
     int r = rmt_os_pidfd_open(pid, &fd);
     if (r < 0) /* without a descriptor to spare at least one who was waited for is found */
@@ -58,6 +60,7 @@ static int open_verified(pid_t pid, uint64_t before, int *ret_fd)
 
 int rmt_pid_gone(pid_t pid, uint64_t start_time)
 {
+    RMT_NO_CANCEL;
     int fd;
     if (IS_SAID_DEAD(pid))
         return 1;
@@ -72,6 +75,7 @@ int rmt_pid_gone(pid_t pid, uint64_t start_time)
 /* 1 gone, 0 not, of the LIVE process in `slot`. */
 static int poll_slot(uint32_t slot, uint32_t epoch, pid_t pid, uint64_t start_time)
 {
+    RMT_NO_CANCEL;
     int gone = 0;
     if (IS_SAID_DEAD(pid))
         return 1;

@@ -11,6 +11,7 @@
  */
 #include "arena/local.h"
 #include "arena/registry.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ static struct rmt_self *bookkeeper_in_use;
 
 static void forget(struct lifeline *l)
 {
+    RMT_NO_CANCEL;
     close(l->fd);
     l->fd = -1;
     l->slot = 0;
@@ -41,6 +43,7 @@ static void forget(struct lifeline *l)
  * did. */
 static void check_lifelines(void)
 {
+    RMT_NO_CANCEL;
     for (int i = 0; i < LIFELINES; i++) {
         struct lifeline *l = &lifelines[i];
         if (l->slot == 0)
@@ -81,6 +84,7 @@ static int take_slot(uint32_t *ret_slot, uint32_t *ret_epoch)
 
 static int reserve(void)
 {
+    RMT_NO_CANCEL;
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
         return -errno;
@@ -131,6 +135,7 @@ static void prepare(void)
 
 static void in_parent(void)
 {
+    RMT_NO_CANCEL;
     rmt_local_unlock();
     rmt_death_after_fork();
     if (have_child) {
@@ -156,6 +161,7 @@ static void in_parent(void)
 /* The child of a member: its own identity, or an error that every later call returns. */
 static void become_child(void)
 {
+    RMT_NO_CANCEL;
     for (int i = 0; i < LIFELINES; i++) {
         if (lifelines[i].slot != 0)
             forget(&lifelines[i]);

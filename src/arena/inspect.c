@@ -7,6 +7,7 @@
 #include "arena/kind.h"
 #include "arena/local.h"
 #include "arena/view.h"
+#include "base/nocancel.h"
 #include <ramet/arena.h>
 #include <ramet/inspect.h>
 
@@ -22,6 +23,7 @@ static int open_ref(const ramet_ref *ref, struct rmt_self **ret_self, struct rmt
 
 int ramet_check(const ramet_ref *ref, int fd)
 {
+    RMT_NO_CANCEL;
     struct rmt_handle handle;
     struct rmt_self *self;
     if (!ref)

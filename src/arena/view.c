@@ -5,6 +5,7 @@
 #include "arena/view.h"
 #include "arena/kind.h"
 #include "arena/local.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ static int is_member(int fd, const struct rmt_header *header, pid_t pid)
 /* A process may have descriptors of several: the one of which it is a member is meant. */
 static int consider(int fd, void *arg)
 {
+    RMT_NO_CANCEL;
     struct search *s = arg;
     struct rmt_header header;
     int r = rmt_read_header(fd, &header);
@@ -76,6 +78,7 @@ int rmt_view_of(int fd, bool own, ramet_view **ret_view)
 
 int ramet_view_open(pid_t pid, ramet_view **ret_view)
 {
+    RMT_NO_CANCEL;
     struct search s = {.pid = pid, .fd = -1};
     if (pid <= 0)
         return -ESRCH;
@@ -93,6 +96,7 @@ int ramet_view_open(pid_t pid, ramet_view **ret_view)
 
 void ramet_view_close(ramet_view *view)
 {
+    RMT_NO_CANCEL;
     if (!view)
         return;
     if (view->own_fd)

@@ -3,6 +3,7 @@
  * view_print.c: a view as lines of text; the format is in docs/inspecting.md.
  */
 #include "arena/view.h"
+#include "base/nocancel.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,11 +17,13 @@ static const char *name_of(uint32_t kind)
 
 static void print_ref(const ramet_ref *ref, FILE *to)
 {
+    RMT_NO_CANCEL;
     fprintf(to, "%s %" PRIx64 ".%" PRIu32, name_of(ref->kind), ref->offset, ref->generation);
 }
 
 static void print_member(const ramet_view_member *m, FILE *to)
 {
+    RMT_NO_CANCEL;
     static const char *const states[] = {"free", "joining", "reserved", "live", "dying"};
     fprintf(to, "member %d: %s%s, slot %" PRIu32 ", epoch %" PRIu32 ", %" PRIu32 " threads\n",
             (int)m->pid, states[m->state <= RAMET_VIEW_DYING ? m->state : 0],
@@ -29,6 +32,7 @@ static void print_member(const ramet_view_member *m, FILE *to)
 
 static void print_thread(const ramet_view_thread *t, FILE *to)
 {
+    RMT_NO_CANCEL;
     fprintf(to, "thread %d/%d: ", (int)t->pid, (int)t->tid);
     if (t->flags & RAMET_VIEW_STOPPED)
         fprintf(to, "stopped, ");
@@ -53,6 +57,7 @@ static void print_thread(const ramet_view_thread *t, FILE *to)
 
 static void print_numbers(const ramet_view_object *o, FILE *to)
 {
+    RMT_NO_CANCEL;
     switch ((enum ramet_kind)o->ref.kind) {
     case RAMET_KIND_DATA:
         fprintf(to, "%" PRIu64 " bytes", o->limit);
@@ -105,6 +110,7 @@ static void print_numbers(const ramet_view_object *o, FILE *to)
 
 static void print_lock(const ramet_view_object *o, FILE *to)
 {
+    RMT_NO_CANCEL;
     if (o->flags & RAMET_VIEW_OWNER_DEAD)
         fprintf(to, "its holder died");
     else if (o->depth == 0)
@@ -117,6 +123,7 @@ static void print_lock(const ramet_view_object *o, FILE *to)
 
 void rmt_view_print_object(const ramet_view_object *o, FILE *to)
 {
+    RMT_NO_CANCEL;
     print_ref(&o->ref, to);
     fprintf(to, ": ");
     if (o->ref.kind == RAMET_KIND_LOCK || o->ref.kind == RAMET_KIND_RLOCK)
@@ -137,6 +144,7 @@ void rmt_view_print_object(const ramet_view_object *o, FILE *to)
 
 int ramet_view_print(ramet_view *view, FILE *to)
 {
+    RMT_NO_CANCEL;
     ramet_view_arena arena = {.size = sizeof arena};
     ramet_view_member member = {.size = sizeof member};
     ramet_view_thread thread = {.size = sizeof thread};

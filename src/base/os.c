@@ -6,6 +6,7 @@
  */
 #include "base/os.h"
 #include "base/fault.h"
+#include "base/nocancel.h"
 #include "base/seeded.h"
 
 #include <dirent.h>
@@ -76,6 +77,7 @@ int rmt_os_futex_wake(rmt_a32 *word, int count)
 
 int rmt_os_memfd(const char *name, uint64_t size, int *ret_fd)
 {
+    RMT_NO_CANCEL;
     int r = rmt_fault(RMT_FAULT_MEMFD);
     if (r < 0)
         return r;
@@ -95,6 +97,7 @@ int rmt_os_memfd(const char *name, uint64_t size, int *ret_fd)
 
 int rmt_os_commit(int fd, uint64_t offset, uint64_t length)
 {
+    RMT_NO_CANCEL;
     int r = rmt_fault(RMT_FAULT_COMMIT);
     if (r < 0)
         return r;
@@ -108,6 +111,7 @@ int rmt_os_commit(int fd, uint64_t offset, uint64_t length)
 
 int rmt_os_punch(int fd, uint64_t offset, uint64_t length)
 {
+    RMT_NO_CANCEL;
     int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     while (fallocate(fd, mode, (off_t)offset, (off_t)length) < 0) {
         if (errno != EINTR)
@@ -167,6 +171,7 @@ int rmt_os_wipe_on_fork_page(void **ret_address)
 /* One "Name: N kB" line of /proc/meminfo, in bytes. */
 static int meminfo(const char *name, uint64_t *ret_bytes)
 {
+    RMT_NO_CANCEL;
     FILE *f = fopen("/proc/meminfo", "re");
     if (!f)
         return -errno;
@@ -186,6 +191,7 @@ static int meminfo(const char *name, uint64_t *ret_bytes)
 
 static int number_in_file(const char *path, uint64_t *ret_number)
 {
+    RMT_NO_CANCEL;
     FILE *f = fopen(path, "re");
     if (!f)
         return -errno;
@@ -200,6 +206,7 @@ static int number_in_file(const char *path, uint64_t *ret_number)
 /* What this process's memory cgroup (v2) still allows; -errno where there is no such limit. */
 static int cgroup_headroom(uint64_t *ret_bytes)
 {
+    RMT_NO_CANCEL;
     FILE *f = fopen("/proc/self/cgroup", "re");
     if (!f)
         return -errno;
@@ -252,6 +259,7 @@ int rmt_os_pidfd_open(pid_t pid, int *ret_fd)
 
 int rmt_os_pidfd_dead(int pidfd)
 {
+    RMT_NO_CANCEL;
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
     int n = poll(&p, 1, 0);
     if (n < 0)
@@ -261,6 +269,7 @@ int rmt_os_pidfd_dead(int pidfd)
 
 int rmt_os_start_time(pid_t pid, uint64_t *ret_start)
 {
+    RMT_NO_CANCEL;
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -287,6 +296,7 @@ int rmt_os_start_time(pid_t pid, uint64_t *ret_start)
 
 int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino)
 {
+    RMT_NO_CANCEL;
     char path[40], line[512];
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     FILE *f = fopen(path, "re");
@@ -311,6 +321,7 @@ int rmt_os_maps_inode(pid_t pid, uint64_t dev, uint64_t ino)
 
 int rmt_os_each_process(int (*fn)(pid_t pid, void *arg), void *arg)
 {
+    RMT_NO_CANCEL;
     DIR *d = opendir("/proc");
     if (!d)
         return -errno;
@@ -327,6 +338,7 @@ int rmt_os_each_process(int (*fn)(pid_t pid, void *arg), void *arg)
 
 int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino)
 {
+    RMT_NO_CANCEL;
     struct stat st;
     if (fstat(fd, &st) < 0)
         return -errno;
@@ -359,6 +371,7 @@ bool rmt_os_multiprocessor(void)
 
 int rmt_os_random(void *buffer, size_t length)
 {
+    RMT_NO_CANCEL;
     char *p = buffer;
     while (length > 0) {
         ssize_t n = getrandom(p, length, 0);
@@ -375,6 +388,7 @@ int rmt_os_random(void *buffer, size_t length)
 
 void rmt_os_complain(const char *prefix, const char *text)
 {
+    RMT_NO_CANCEL;
     char line[256];
     int n = snprintf(line, sizeof line, "%s%s\n", prefix, text);
     size_t length = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;

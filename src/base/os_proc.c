@@ -3,6 +3,7 @@
  * os_proc.c: what /proc says of other processes, for the view: their memfds, and whether a thread
  * is stopped.  Part of os.h; makes system calls only.
  */
+#include "base/nocancel.h"
 #include "base/os.h"
 
 #include <dirent.h>
@@ -17,6 +18,7 @@
 /* Opens `path` for reading and gives the descriptor to fn, unless it has gone meanwhile. */
 static int give(const char *path, int (*fn)(int fd, void *arg), void *arg)
 {
+    RMT_NO_CANCEL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0)
         return fn(fd, arg);
@@ -25,6 +27,7 @@ static int give(const char *path, int (*fn)(int fd, void *arg), void *arg)
 
 static int try_descriptors(pid_t pid, const char *target, int (*fn)(int fd, void *arg), void *arg)
 {
+    RMT_NO_CANCEL;
     char path[300], link[80];
     snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
     DIR *d = opendir(path);
@@ -60,6 +63,7 @@ uint64_t rmt_os_image(void)
 /* For a process that has closed the descriptor; the kernel wants CAP_CHECKPOINT_RESTORE for it. */
 static int try_maps(pid_t pid, const char *target, int (*fn)(int fd, void *arg), void *arg)
 {
+    RMT_NO_CANCEL;
     char path[100], line[512];
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     FILE *f = fopen(path, "re");
@@ -91,6 +95,7 @@ int rmt_os_each_memfd(pid_t pid, const char *name, int (*fn)(int fd, void *arg),
 
 char rmt_os_thread_state(pid_t pid, pid_t tid)
 {
+    RMT_NO_CANCEL;
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)tid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -107,6 +112,7 @@ char rmt_os_thread_state(pid_t pid, pid_t tid)
 
 int rmt_os_read_at(int fd, uint64_t offset, void *to, size_t length)
 {
+    RMT_NO_CANCEL;
     char *p = to;
     while (length > 0) {
         ssize_t n = pread(fd, p, length, (off_t)offset);

@@ -5,6 +5,7 @@
 #include "channel/doorbell.h"
 #include "base/atomic.h"
 #include "base/fault.h"
+#include "base/nocancel.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +27,7 @@ int rmt_doorbell_pair(int ret_fds[2])
 
 int rmt_doorbell_ring(int fd)
 {
+    RMT_NO_CANCEL;
     int r = rmt_fault(RMT_FAULT_SENDMSG);
     if (r < 0)
         return r;
@@ -39,6 +41,7 @@ int rmt_doorbell_ring(int fd)
 
 void rmt_doorbell_drain(int fd, size_t count)
 {
+    RMT_NO_CANCEL;
     char bytes[64];
     while (count > 0) {
         ssize_t n = recv(fd, bytes, count < sizeof bytes ? count : sizeof bytes, MSG_DONTWAIT);
@@ -52,6 +55,7 @@ void rmt_doorbell_drain(int fd, size_t count)
 
 int rmt_doorbell_hung_up(int fd)
 {
+    RMT_NO_CANCEL;
     struct pollfd p = {.fd = fd, .events = 0}; /* POLLHUP is always told */
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }

@@ -7,6 +7,7 @@
 #include "arena/kind.h"
 #include "arena/source.h"
 #include "base/fault.h"
+#include "base/nocancel.h"
 #include "channel/doorbell.h"
 #include <ramet/view.h>
 
@@ -144,6 +145,7 @@ static void end_bind(ramet_end *end)
 
 void ramet_end_close(ramet_end *end)
 {
+    RMT_NO_CANCEL;
     struct rmt_self *self;
     if (!end)
         return;
@@ -304,6 +306,7 @@ static int options_read(const ramet_pipe_options *options, uint64_t *ret_bytes, 
 
 int ramet_pipe_create(const ramet_pipe_options *options, ramet_end **ret_a, ramet_end **ret_b)
 {
+    RMT_NO_CANCEL;
     struct rmt_self *self;
     uint64_t bytes;
     unsigned ways;

@@ -5,6 +5,7 @@
  * parent's.
  */
 #include "base/fault.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 #include "process/start.h"
 #include "process/task.h"
@@ -51,6 +52,7 @@ static bool same_rights(const struct credentials *a, const struct credentials *b
 /* True if this process need not think of it again. */
 static bool reaped(pid_t pid, pid_t owner)
 {
+    RMT_NO_CANCEL;
     if (owner != getpid())
         return true; /* a parent's child */
     pid_t ended = waitpid(pid, NULL, WNOHANG);
@@ -69,6 +71,7 @@ static void reap_former(void)
 
 static void drop_server(void)
 {
+    RMT_NO_CANCEL;
     if (server_socket >= 0)
         close(server_socket); /* it ends when nobody else has it open */
     server_socket = -1;
@@ -84,6 +87,7 @@ static void drop_server(void)
 
 static int start_server(void)
 {
+    RMT_NO_CANCEL;
     int r = rmt_fault(RMT_FAULT_SOCKETPAIR);
     if (r < 0)
         return r;
@@ -115,6 +119,7 @@ static int ensure_server(void)
 
 static int send_request(const ramet_ref *request, int status_fd, int directory)
 {
+    RMT_NO_CANCEL;
     int r = rmt_fault(RMT_FAULT_SENDMSG);
     if (r < 0)
         return r;
@@ -145,6 +150,7 @@ static int send_request(const ramet_ref *request, int status_fd, int directory)
 /* The pid of the child; -EPIPE if the server is gone. */
 static int read_pid(int fd, pid_t *ret_pid)
 {
+    RMT_NO_CANCEL;
     struct rmt_server_reply reply;
     ssize_t n;
     do {
@@ -165,6 +171,7 @@ static int read_pid(int fd, pid_t *ret_pid)
  * others. */
 static void end_child(pid_t pid, int status_fd)
 {
+    RMT_NO_CANCEL;
     struct rmt_server_reply reply;
     kill(pid, SIGKILL);
     while (read(status_fd, &reply, sizeof reply) < 0 && errno == EINTR)
@@ -173,6 +180,7 @@ static void end_child(pid_t pid, int status_fd)
 
 static int request_once(const ramet_ref *request, int directory, struct rmt_started *ret_started)
 {
+    RMT_NO_CANCEL;
     int r = ensure_server();
     int status[2];
     if (r < 0)
@@ -204,6 +212,7 @@ static int request_once(const ramet_ref *request, int directory, struct rmt_star
 
 int rmt_start_forkserver(const ramet_ref *request, struct rmt_started *ret_started)
 {
+    RMT_NO_CANCEL;
     for (int i = 0; i < 3; i++) {
         if (fcntl(i, F_GETFD) < 0)
             return -EBADF; /* descriptors 0 to 2 are what the child gets: they must be open */

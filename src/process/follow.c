@@ -4,6 +4,7 @@
  * thread that forked, not the process (prctl(2)), so it is used only where that was the main
  * thread; otherwise a thread of the child watches the parent's pidfd.
  */
+#include "base/nocancel.h"
 #include "base/os.h"
 #include "process/task.h"
 
@@ -19,6 +20,7 @@
  * gone: another that got the pid later started later.  The start time is read after the open. */
 static int open_parent(pid_t parent, uint64_t alive, int *ret_fd)
 {
+    RMT_NO_CANCEL;
     uint64_t start;
     int r = rmt_os_pidfd_open(parent, ret_fd);
     if (r < 0)
@@ -61,6 +63,7 @@ static int start_watch(int fd)
 
 int rmt_follow(pid_t parent, uint64_t parent_alive, bool by_kernel)
 {
+    RMT_NO_CANCEL;
     int fd;
     if (by_kernel && prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
         return -errno;

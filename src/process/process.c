@@ -4,6 +4,7 @@
  * guards who collects the exit status.
  */
 #include "arena/wait.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 #include "process/start.h"
 #include "process/task.h"
@@ -86,6 +87,7 @@ int ramet_process_start(const ramet_process_options *options, ramet_process **re
 /* Its own child: 1 and the code, 0 it lives, <0. */
 static int collect_child(ramet_process *p, int *ret_code)
 {
+    RMT_NO_CANCEL;
     siginfo_t info = {0};
     while (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG) < 0) {
         if (errno != EINTR)
@@ -101,6 +103,7 @@ static int collect_child(ramet_process *p, int *ret_code)
  * it. */
 static int collect_reply(ramet_process *p, int *ret_code)
 {
+    RMT_NO_CANCEL;
     struct rmt_server_reply reply;
     ssize_t n;
     do {
@@ -136,6 +139,7 @@ static int collect(ramet_process *p)
 /* One poll of at most `left` ns (RAMET_FOREVER: no limit): 1 readable, 0 not, <0. */
 static int poll_for(const ramet_process *p, int64_t left)
 {
+    RMT_NO_CANCEL;
     struct pollfd fd = {.fd = p->pidfd >= 0 ? p->pidfd : p->status_fd, .events = POLLIN};
     struct timespec limit = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
     int n = ppoll(&fd, 1, left == RAMET_FOREVER ? NULL : &limit, NULL);
@@ -222,6 +226,7 @@ int ramet_process_kill(ramet_process *p)
 
 int ramet_process_close(ramet_process *p)
 {
+    RMT_NO_CANCEL;
     if (!p)
         return 0;
     if (p->owner == getpid()) {

@@ -5,6 +5,7 @@
  */
 #include "process/start.h"
 #include "base/fault.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 #include "process/task.h"
 #include <ramet/arena.h>
@@ -22,6 +23,7 @@ extern char **environ;
 /* The child cannot be told from others without its pidfd: without one it is ended again. */
 static int with_pidfd(pid_t pid, struct rmt_started *ret_started)
 {
+    RMT_NO_CANCEL;
     int fd;
     int r = rmt_os_pidfd_open(pid, &fd);
     if (r < 0) {
@@ -35,12 +37,18 @@ static int with_pidfd(pid_t pid, struct rmt_started *ret_started)
     return 0;
 }
 
+static void flush(void)
+{
+    RMT_NO_CANCEL;
+    fflush(NULL);
+}
+
 int rmt_start_fork(const ramet_ref *request, struct rmt_started *ret_started)
 {
     int r = rmt_fault(RMT_FAULT_FORK);
     if (r < 0)
         return r;
-    fflush(NULL); /* or what is buffered would be written twice */
+    flush(); /* or what is buffered would be written twice */
     pid_t pid = fork();
     if (pid < 0)
         return -errno;

@@ -3,6 +3,7 @@
  * task.c: the task table, and requests: built by the parent, run by the child.
  */
 #include "process/task.h"
+#include "base/nocancel.h"
 #include "base/os.h"
 #include "channel/message.h"
 #include "process/start.h"
@@ -82,6 +83,7 @@ static int pack_environment(char **ret_text, size_t *ret_size)
 /* A mask can only be read by setting it; for that instant files of other threads would get none. */
 static uint32_t current_umask(void)
 {
+    RMT_NO_CANCEL;
     FILE *f = fopen("/proc/self/status", "re");
     char line[256];
     unsigned mask = 022;
@@ -223,6 +225,7 @@ int rmt_request_run(const ramet_ref *ref, bool by_server)
         return RMT_EXIT_LOST;
     const ramet_task *task = rmt_task_find(name);
     if (!task) {
+        RMT_NO_CANCEL;
         fprintf(stderr, "ramet: no task \"%s\" in the table of this program\n", name);
         return RMT_EXIT_LOST;
     }
@@ -238,8 +241,15 @@ int rmt_request_run(const ramet_ref *ref, bool by_server)
 
 _Noreturn void rmt_child_exit(int code)
 {
+    RMT_NO_CANCEL;
     fflush(NULL);
     _exit(code & 255);
+}
+
+static void drop(int fd)
+{
+    RMT_NO_CANCEL;
+    close(fd);
 }
 
 int ramet_enter(int argc, char **argv, const ramet_task *tasks, size_t count)
@@ -257,14 +267,14 @@ int ramet_enter(int argc, char **argv, const ramet_task *tasks, size_t count)
         int r = rmt_ref_parse(argv[3], &ref);
         if (r == 0)
             r = ramet_attach(fd);
-        close(fd);
+        drop(fd);
         rmt_child_exit(r < 0 ? RMT_EXIT_LOST : rmt_request_run(&ref, false));
     }
     if (argc == 4 && strcmp(argv[1], RMT_SERVER_FLAG) == 0) {
         int fd = atoi(argv[2]);
         if (ramet_attach(fd) < 0)
             rmt_child_exit(RMT_EXIT_LOST);
-        close(fd);
+        drop(fd);
         rmt_server_run(atoi(argv[3]));
     }
     return 0;
