@@ -16,10 +16,11 @@
 
 /* Called in this order for each new module object. */
 static int (*const adders[])(PyObject *module) = {
-    rmt_py_add_codec,     rmt_py_add_arena,   rmt_py_add_process,    rmt_py_add_pool,
-    rmt_py_add_view,      rmt_py_add_queue,   rmt_py_add_connection, rmt_py_add_parcel,
-    rmt_py_add_lock,      rmt_py_add_rlock,   rmt_py_add_semaphore,  rmt_py_add_event,
-    rmt_py_add_condition, rmt_py_add_barrier, rmt_py_add_block,      rmt_py_add_child,
+    rmt_py_add_codec,        rmt_py_add_arena,   rmt_py_add_process,    rmt_py_add_pool,
+    rmt_py_add_view,         rmt_py_add_queue,   rmt_py_add_connection, rmt_py_add_parcel,
+    rmt_py_add_lock,         rmt_py_add_rlock,   rmt_py_add_semaphore,  rmt_py_add_event,
+    rmt_py_add_condition,    rmt_py_add_barrier, rmt_py_add_block,      rmt_py_add_child,
+    rmt_py_add_synchronized,
 };
 
 struct rmt_py_state *rmt_py_state(PyObject *module)

@@ -47,6 +47,9 @@ enum rmt_py_type {
     RMT_PY_TYPE_BARRIER,
     RMT_PY_TYPE_BLOCK,
     RMT_PY_TYPE_CHILD,
+    RMT_PY_TYPE_LOCKED_ATTRIBUTE,
+    RMT_PY_TYPE_SYNCHRONIZED,
+    RMT_PY_TYPE_SYNCHRONIZED_ARRAY,
     RMT_PY_TYPE_COUNT,
 };
 
@@ -123,5 +126,6 @@ int rmt_py_add_event(PyObject *module);
 int rmt_py_add_condition(PyObject *module);
 int rmt_py_add_barrier(PyObject *module);
 int rmt_py_add_block(PyObject *module);
+int rmt_py_add_synchronized(PyObject *module);
 
 #endif

@@ -8,10 +8,10 @@ locks are those of the arena, so that all of them can be pickled at any time, in
 import ctypes
 import multiprocessing.sharedctypes as _std
 import weakref
-from multiprocessing.sharedctypes import make_property, typecode_to_type
+from multiprocessing.sharedctypes import typecode_to_type
 from typing import Any
 
-from . import heap
+from . import _ramet, heap
 from .context import _default_context
 from .reduction import ForkingPickler
 
@@ -82,7 +82,7 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     cls = type(obj)
     wrapper = class_cache.get(cls)
     if wrapper is None:
-        members = {field[0]: make_property(field[0]) for field in cls._fields_}
+        members = {field[0]: _ramet.LockedAttribute(field[0]) for field in cls._fields_}
         wrapper = type("Synchronized" + cls.__name__, (SynchronizedBase,), members)
         class_cache[cls] = wrapper
     return wrapper(obj, lock, ctx)
@@ -120,7 +120,7 @@ def rebuild_ctype(type_: Any, wrapper: Any, length: int | None) -> Any:
 class_cache: Any = weakref.WeakKeyDictionary()
 
 
-class SynchronizedBase(_std.SynchronizedBase):
+class SynchronizedBase(_ramet.SynchronizedBase, _std.SynchronizedBase):
     """A ctypes object and the lock that its properties take."""
 
     def __init__(self, obj: Any, lock: Any = None, ctx: Any = None) -> None:
@@ -133,13 +133,18 @@ class SynchronizedBase(_std.SynchronizedBase):
 class Synchronized(SynchronizedBase, _std.Synchronized):
     """A simple value under a lock."""
 
+    value = _ramet.LockedAttribute("value")
 
-class SynchronizedArray(SynchronizedBase, _std.SynchronizedArray):
+
+class SynchronizedArray(_ramet.SynchronizedArray, SynchronizedBase, _std.SynchronizedArray):
     """An array under a lock."""
 
 
 class SynchronizedString(SynchronizedArray, _std.SynchronizedString):
     """An array of c_char under a lock, with the attributes `value` and `raw`."""
+
+    value = _ramet.LockedAttribute("value")
+    raw = _ramet.LockedAttribute("raw")
 
 
 def __getattr__(name: str) -> Any:

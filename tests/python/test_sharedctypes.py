@@ -8,7 +8,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import ramet
-from ramet import heap, sharedctypes
+from ramet import heap, sharedctypes, synchronize
 
 
 class Point(ctypes.Structure):
@@ -132,12 +132,96 @@ def test_errors_are_the_standard_librarys(function, args):
 def test_locks_of_the_callers_choice():
     lock = ramet.Lock()
     assert ramet.Value("i", 1, lock=lock).get_lock() is lock
-    assert isinstance(ramet.Value("i", 1).get_lock(), ramet.synchronize.RLock)
+    assert isinstance(ramet.Value("i", 1).get_lock(), synchronize.RLock)
     assert not hasattr(ramet.Value("i", 1, lock=False), "get_lock")
     with pytest.raises(AttributeError, match="acquire"):
         ramet.Value("i", 1, lock="none")
     with pytest.raises(AssertionError):
         sharedctypes.synchronized(ramet.Value("i", 1))
+
+
+class Counted:
+    """A lock of the user's: it is called by name, and counts."""
+
+    def __init__(self):
+        self.calls = []
+
+    def acquire(self):
+        self.calls.append("acquire")
+
+    def release(self):
+        self.calls.append("release")
+
+
+class CountedLock(synchronize.RLock):
+    taken = 0
+
+    def acquire(self, *args, **kwargs):
+        type(self).taken += 1
+        return super().acquire(*args, **kwargs)
+
+
+def test_every_access_is_under_the_lock():
+    lock = Counted()
+    value, string = ramet.Value("i", 1, lock=lock), ramet.Array("c", 3, lock=lock)
+    point, array = ramet.Value(Point, lock=lock), ramet.Array("i", 3, lock=lock)
+
+    def read_and_write():
+        value.value += 1
+        point.x = point.y
+        string.raw = string.value
+        array[0] = array[1]
+        array[:2] = array[1:]
+
+    read_and_write()
+    assert lock.calls == ["acquire", "release"] * 10
+    counted = ramet.Value("i", 1, lock=CountedLock(ctx=ramet.get_context()))
+    counted.value += 1
+    assert CountedLock.taken == 2
+    assert list(array) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [ramet.Lock, ramet.RLock, Counted])
+def test_an_error_gives_the_lock_back(kind):
+    lock = kind()
+    value, array = ramet.Value("i", 1, lock=lock), ramet.Array("i", 3, lock=lock)
+    with pytest.raises(TypeError):
+        value.value = "no number"
+    with pytest.raises(IndexError):
+        array[3]
+    with pytest.raises(IndexError):
+        array[3] = 1
+    with pytest.raises(TypeError):
+        del array[0]
+    with pytest.raises(AttributeError):
+        del value.value
+    assert value.value == 1
+    if kind is Counted:
+        assert lock.calls == ["acquire", "release"] * (len(lock.calls) // 2)
+    else:
+        assert lock.acquire(False)
+
+
+def test_a_holder_is_not_passed():
+    value = ramet.Value("i", 1, lock=ramet.Lock())
+    with value.get_lock():
+        assert not value.acquire(False)
+        other = ramet.get_context("fork").Process(target=setattr, args=(value, "value", 5))
+        other.start()
+        other.join(0.1)
+        assert other.is_alive()
+        assert value.get_obj().value == 1
+    other.join()
+    assert value.value == 5
+
+
+def test_what_was_not_initialized_has_no_lock():
+    value = sharedctypes.Synchronized.__new__(sharedctypes.Synchronized)
+    for use in (value.get_lock, value.get_obj, lambda: value.value):
+        with pytest.raises(AttributeError):
+            use()
+    with pytest.raises(TypeError, match="synchronized"):
+        sharedctypes.Synchronized.__dict__["value"].__get__(3)
 
 
 def test_is_the_standard_librarys():
