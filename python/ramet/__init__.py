@@ -118,13 +118,36 @@ def install() -> None:
     install()
 
 
+# The standard library's package has these as attributes as soon as something has imported them.
+_MODULES = frozenset(
+    (
+        "connection",
+        "dummy",
+        "forkserver",
+        "heap",
+        "managers",
+        "pool",
+        "process",
+        "queues",
+        "reduction",
+        "resource_sharer",
+        "resource_tracker",
+        "shared_memory",
+        "sharedctypes",
+        "spawn",
+        "synchronize",
+        "util",
+    )
+)
+
+
 def __getattr__(name: str) -> Any:
     if name == "ProcessPoolExecutor":  # here, since concurrent.futures takes long to import
         from .executor import ProcessPoolExecutor
 
         globals()[name] = ProcessPoolExecutor
         return ProcessPoolExecutor
-    if name in ("process", "reduction"):  # modules that the standard library's package has, too
+    if name in _MODULES:
         from importlib import import_module
 
         return import_module(f"{__name__}.{name}")

@@ -7,6 +7,8 @@ The interpreter's own library is what is compared with, so that each version ask
 import importlib
 import inspect
 import multiprocessing
+import subprocess
+import sys
 import types
 
 import pytest
@@ -20,9 +22,6 @@ MODULES = [
     ".heap",
     ".managers",
     ".pool",
-    ".popen_fork",
-    ".popen_forkserver",
-    ".popen_spawn_posix",
     ".process",
     ".queues",
     ".reduction",
@@ -34,6 +33,7 @@ MODULES = [
     ".synchronize",
     ".util",
 ]
+POPENS = [".popen_fork", ".popen_forkserver", ".popen_spawn_posix"]
 
 # What is called in another way than in the standard library, and why. Nobody is meant to call any
 # of these: a program gets such objects from a pool or from a lock's own class.
@@ -112,7 +112,7 @@ def called_differently(where, theirs, ours):
             yield where
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", MODULES + POPENS)
 def test_each_public_name_is_there(module):
     theirs = importlib.import_module(f"multiprocessing{module}")
     ours = importlib.import_module(f"ramet{module}")
@@ -121,7 +121,7 @@ def test_each_public_name_is_there(module):
     assert set(getattr(theirs, "__all__", ())) <= set(getattr(ours, "__all__", ()))
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", MODULES + POPENS)
 def test_each_public_name_is_called_in_the_same_way(module):
     theirs = importlib.import_module(f"multiprocessing{module}")
     ours = importlib.import_module(f"ramet{module}")
@@ -134,7 +134,7 @@ def test_each_public_name_is_called_in_the_same_way(module):
 def test_each_difference_is_one():
     """A name that is called in the same way has no place in the list."""
     for where in list(DIFFERENT):
-        module = max((m for m in MODULES if where.startswith(f"{m}.")), key=len)
+        module = max((m for m in MODULES + POPENS if where.startswith(f"{m}.")), key=len)
         theirs, ours = (
             importlib.import_module(f"{top}{module}") for top in ("multiprocessing", "ramet")
         )
@@ -145,6 +145,13 @@ def test_each_difference_is_one():
             assert list(called_differently(where, theirs, ours)), where
         finally:
             DIFFERENT[where] = reason
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_is_an_attribute_of_the_package(module):
+    """As in the standard library, where something else has always imported it already."""
+    code = f"import ramet; assert ramet{module}.__name__ == {'ramet' + module!r}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_a_context_has():
