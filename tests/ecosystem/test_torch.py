@@ -120,7 +120,9 @@ if __name__ == "__main__":
     context = ramet.get_context(sys.argv[1])
     context.set_forkserver_preload(["torch.utils.data"])
     try:
-        list(DataLoader(Numbers(), num_workers=2, multiprocessing_context=context))
+        # No tensors, whose memory the dead worker might still have to hand over.
+        options = dict(num_workers=2, multiprocessing_context=context, collate_fn=list)
+        list(DataLoader(Numbers(), **options))
     except RuntimeError as error:
         print(error, flush=True)
         os._exit(7)  # PyTorch's handler of SIGCHLD raises the same again and again
