@@ -15,7 +15,7 @@ import sys
 import time
 
 import pytest
-from family import Family, run
+from family import WATCHDOG, Family, run
 
 BETTER = pathlib.Path(__file__).parent / "better"
 PATIENCE = 1  # seconds; what hangs is known to, and any time would do
@@ -51,6 +51,14 @@ def good(result):
     return err
 
 
+def until_read(stream, text):
+    seen = ""
+    while text not in seen:
+        character = stream.read(1)
+        assert character, seen
+        seen += character
+
+
 def ends(family, patience):
     """Whether a program that has begun ends within so many seconds."""
     assert family.process.stdout.readline() == "begun\n"
@@ -70,7 +78,8 @@ def test_ramet(name, method):
 
 @pytest.mark.parametrize(("name", "how"), WITH_THE_STANDARD_LIBRARY.items())
 def test_the_standard_library(name, how):
-    with Family(path_of(name), "multiprocessing", METHOD.get(name, "fork")) as family:
+    # The last is a time for what is seen from nothing's happening: here something happens before.
+    with Family(path_of(name), "multiprocessing", METHOD.get(name, "fork"), WATCHDOG) as family:
         if how == HANGS:
             assert not ends(family, PATIENCE)
         else:
@@ -157,25 +166,31 @@ def test_killed_the_standard_library_leaves_its_children():
         assert family.members()
 
 
-def interrupt(module, method):
-    """Have everybody interrupted, as a terminal does, once all workers are busy; the error text."""
-    with Family(path_of("interrupted"), module, method) as family:
-        assert family.process.stdout.readline() == "begun\n"
-        for _ in range(4):
-            assert family.process.stdout.readline() == "busy\n"
-        os.killpg(family.process.pid, signal.SIGINT)
-        _, _, err = family.finish()
-        if module == "ramet":
-            family.assert_gone()
-    return err
+def until_busy(family):
+    assert family.process.stdout.readline() == "begun\n"
+    for _ in range(4):
+        assert family.process.stdout.readline() == "busy\n"
 
 
 def test_interrupted_it_shows_one_traceback(method):
-    assert interrupt("ramet", method).count("Traceback") == 1
+    with Family(path_of("interrupted"), "ramet", method) as family:
+        until_busy(family)
+        os.killpg(family.process.pid, signal.SIGINT)  # as a terminal does
+        _, _, err = family.finish()
+        family.assert_gone()
+    assert err.count("Traceback") == 1
 
 
 def test_interrupted_the_standard_library_shows_many():
-    assert interrupt("multiprocessing", "fork").count("Traceback") > 1
+    with Family(path_of("interrupted"), "multiprocessing", "fork") as family:
+        until_busy(family)
+        # The workers first, or else the main program might end them before they have said it.
+        for pid in family.members().keys() - {family.process.pid}:
+            os.kill(pid, signal.SIGINT)
+        until_read(family.process.stderr, "Traceback")
+        os.kill(family.process.pid, signal.SIGINT)
+        _, _, err = family.finish()
+    assert "Traceback" in err
 
 
 # ------------------------------------------------------------------------------------- /dev/shm
@@ -233,14 +248,6 @@ def test_without_shm_the_standard_library_has_no_locks(under):
 
 
 # ------------------------------------------------------------------------------ the tree together
-
-
-def until_read(stream, text):
-    seen = ""
-    while text not in seen:
-        character = stream.read(1)
-        assert character, seen
-        seen += character
 
 
 TREE = """\

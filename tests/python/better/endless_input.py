@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`imap` over an endless generator reads no more of it than is needed while the results wait."""
 
+import sys
 import time
 
 from better import main
@@ -10,6 +11,7 @@ BOUND = 10_000
 
 def program(mp):
     read = 0
+    patience = float(sys.argv[3]) if sys.argv[3:] else 0.5
 
     def numbers():
         nonlocal read
@@ -21,10 +23,11 @@ def program(mp):
         results = pool.imap(abs, numbers())
         for number in range(1, 11):
             assert next(results) == number
-        before = -1
-        while read != before:  # until nothing more is read
-            before = read
-            time.sleep(0.5)
+        before, since = -1, time.monotonic()
+        while time.monotonic() < since + patience:  # until nothing more has been read for so long
+            if read != before:
+                before, since = read, time.monotonic()
+            time.sleep(0.05)
             assert read < BOUND, "more and more is read"
 
 
