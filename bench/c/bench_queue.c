@@ -168,6 +168,16 @@ static int64_t ramet_1_1_whole(uint64_t count)
     return run_queue(count, BOUND, 2, untimed_1_1);
 }
 
+static void untimed_batch_1_1(unsigned index)
+{
+    index == 0 ? put_batches(total) : get_batches(total);
+}
+
+static int64_t ramet_batch_whole(uint64_t count)
+{
+    return run_queue(count, BOUND, 2, untimed_batch_1_1);
+}
+
 static int64_t ramet_2_2(uint64_t count)
 {
     return run_queue(count, BOUND, 4, single_2_2);
@@ -342,6 +352,11 @@ static const struct bench_case cases[] = {
     {.name = "queue 1:1, 8 bytes, start to end",
      .count = 1000000,
      .subject = {{.name = "ramet", .run = ramet_1_1_whole},
+                 {.name = "Boost message_queue", .most = 0.2, .run = boost_queue, .slower = 4}},
+     .slices = 5},
+    {.name = "the same, ramet's by 16",
+     .count = 1000000,
+     .subject = {{.name = "ramet", .run = ramet_batch_whole},
                  {.name = "Boost message_queue", .most = 0.2, .run = boost_queue, .slower = 4}},
      .slices = 5},
     {.name = "queue 1:1, 8 bytes, by 16",
