@@ -164,7 +164,8 @@ static void leave(void *unused)
     (void)unused;
     CHECK(dup2(told[1], STDOUT_FILENO) >= 0);
     OK(ramet_lock_acquire(locks[1], NULL));
-    execl("/proc/self/exe", "test_cancellation", "--pause", (char *)NULL);
+    char name[] = "test_cancellation", what[] = "--pause", *argv[] = {name, what, NULL};
+    execve("/proc/self/exe", argv, environ); /* not execl: tests/qemu/preload.c */
     _exit(127);
 }
 

@@ -5,6 +5,8 @@
  * to the server that run.py keeps outside of valgrind, and the descriptor comes back over the
  * socket.  Every other call goes through.
  */
+#include "base/nocancel.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -102,6 +104,7 @@ PUBLIC long syscall(long number, ...)
 {
     long a[6];
     va_list arguments;
+    RMT_NO_CANCEL; /* syscall() is no cancellation point; what is called here is */
     va_start(arguments, number);
     for (int i = 0; i < 6; i++)
         a[i] = va_arg(arguments, long);
