@@ -41,6 +41,10 @@ struct rmt_kind {
      * nobody else has it.  May be killed anywhere and run again.  Takes no process-local mutex (it
      * may run inside fork's handlers).  NULL: owns nothing. */
     void (*destroy)(struct rmt_self *self, uint64_t offset);
+    /* Whether `word` is one of the object's bells: futex words of which nothing counts but that
+     * they have changed.  Recovery rings those that a dead thread may have owed a ring.  NULL: it
+     * has none, since its sleepers sleep on the word that changes. */
+    bool (*is_bell)(uint64_t offset, uint64_t word);
     /* Structure checks while nobody works on it: 0 or -ENOTRECOVERABLE.  NULL: none. */
     int (*check)(uint64_t offset);
     /* Says what the object at `offset` is at, from a copy of its header and of the first `size`

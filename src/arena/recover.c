@@ -24,6 +24,36 @@ static void wake_all(uint64_t word)
         rmt_os_futex_wake(rmt_at(word), INT_MAX);
 }
 
+/* Whether `word` is a bell of an object that the member in `slot` has a handle of: so it is there
+ * as long as that handle is, which a dead one's is until his threads are recovered. */
+static bool is_bell(uint32_t slot, uint64_t word)
+{
+    for (uint64_t b = rmt_load64(&rmt_member_at(slot)->handles); b != 0;) {
+        const struct rmt_handle_chunk *chunk = rmt_payload(b);
+        for (uint32_t i = 0; i < RMT_CHUNK_ENTRIES; i++) {
+            uint64_t object = rmt_load64_relaxed(&chunk->entry[i]);
+            const struct rmt_kind *kind =
+                object != 0 ? rmt_kind_get(rmt_block_at(object)->kind) : NULL;
+            if (kind && kind->is_bell && kind->is_bell(object, word))
+                return true;
+        }
+        b = rmt_load64(&chunk->next);
+    }
+    return false;
+}
+
+/* What a dead thread may have owed: a wake or, if the word is a bell, a ring, which changes it as
+ * well, for one who looked at his condition before and sleeps after (channel/bell.h).  A word that
+ * he noted before, and let stand, is woken or rung once too often. */
+static void repeat_wake(uint32_t slot, uint64_t word)
+{
+    if (word == 0 || word % 4 != 0 || rmt_reach(word) < 0)
+        return;
+    if (is_bell(slot, word))
+        rmt_add32((rmt_a32 *)rmt_at(word), 2); /* the lowest bit says whether somebody sleeps */
+    wake_all(word);
+}
+
 /* Waits until nobody, dead or alive, is inside the guard: a live one that took it over may be about
  * to apply the dead one's record. */
 static void pass_through(struct rmt_self *self, uint64_t guard)
@@ -42,9 +72,10 @@ static int recover_thread(uint64_t offset, void *arg)
     struct rmt_thread *t = rmt_at(offset);
     if (rmt_load64_relaxed(&t->word) == 0)
         return 0;
+    uint32_t slot = rmt_word_slot(rmt_load64_relaxed(&t->word));
     pass_through(self, rmt_load64(&t->guard));
-    wake_all(rmt_load64_relaxed(&t->wakes));
-    wake_all(rmt_load64_relaxed(&t->wakes_too));
+    repeat_wake(slot, rmt_load64_relaxed(&t->wakes));
+    repeat_wake(slot, rmt_load64_relaxed(&t->wakes_too));
     wake_all(rmt_load64_relaxed(&t->waits));
     for (int i = 0; i < RMT_HOLDS; i++) {
         uint64_t what = rmt_load64_relaxed(&t->hold[i].what);
@@ -55,8 +86,8 @@ static int recover_thread(uint64_t offset, void *arg)
     }
     /* What the dead one did last may have been a store that somebody waits for: after the holds,
      * too. */
-    wake_all(rmt_load64_relaxed(&t->wakes));
-    wake_all(rmt_load64_relaxed(&t->wakes_too));
+    repeat_wake(slot, rmt_load64_relaxed(&t->wakes));
+    repeat_wake(slot, rmt_load64_relaxed(&t->wakes_too));
     rmt_store64_relaxed(&t->guard, 0);
     rmt_store64_relaxed(&t->wakes, 0);
     rmt_store64_relaxed(&t->wakes_too, 0);

@@ -22,9 +22,10 @@
  * returned from a sleep, for whatever reason, arms again: to sleep again or before it goes, and
  * then looks at the condition and rings if there is more to do.  Invariant: if anybody sleeps and
  * bit 0 is clear, then one that was woken is on its way to set it.  (4) If that one dies on its
- * way, its sub-slot says so (`waits` while it sleeps, `wakes` before and after) and recovery wakes
- * the word; and each sleep is sliced, so that even a wake that nobody remembers is made good after
- * a slice.
+ * way, its sub-slot says so (`waits` while it sleeps, `wakes_too` before and after) and recovery
+ * rings; as it does where a ringer dies between his store and his ring (`wakes`).  It changes the
+ * word, too: a waiter may have looked before that store, and sleep only after the recovery.  And
+ * each sleep is sliced, so that even a wake that nobody remembers is made good after a slice.
  */
 #ifndef RMT_BELL_H
 #define RMT_BELL_H

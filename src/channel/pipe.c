@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/nocancel.h"
 #include "channel/doorbell.h"
+#include "channel/pipe_entry.h"
 #include <ramet/view.h>
 
 #include <errno.h>
@@ -55,6 +56,17 @@ static void end_destroy(struct rmt_self *self, uint64_t offset)
     if (in.way)
         rmt_pipe_close_head(self, in, core_at(core)->bytes);
     rmt_count_drop(self, offset + RMT_BLOCK_HEADER + offsetof(struct rmt_pipe_end, core));
+}
+
+static bool end_is_bell(uint64_t offset, uint64_t word)
+{
+    uint64_t core = rmt_load64(&((struct rmt_pipe_end *)rmt_payload(offset))->core);
+    for (unsigned i = 0; core != 0 && i < core_at(core)->ways; i++) {
+        struct rmt_pipe_lane lane = lane_at(core, i);
+        if (word == RMT_PIPE_FIELD(lane, news) || word == RMT_PIPE_FIELD(lane, room))
+            return true;
+    }
+    return false;
 }
 
 static int end_check(uint64_t offset)
@@ -113,6 +125,7 @@ __attribute__((constructor)) static void pipe_register(void)
         .name = "pipe end",
         .clear = sizeof(struct rmt_pipe_end),
         .destroy = end_destroy,
+        .is_bell = end_is_bell,
         .check = end_check,
         .describe = end_describe,
     };

@@ -278,6 +278,12 @@ static void queue_describe(const struct rmt_source *source, const struct rmt_blo
     facts->flags = state != 0 ? RAMET_VIEW_CLOSED : 0;
 }
 
+static bool queue_is_bell(uint64_t queue, uint64_t word)
+{
+    return word == RMT_QUEUE_WORD(queue, get_bell) || word == RMT_QUEUE_WORD(queue, put_bell) ||
+           word == RMT_QUEUE_WORD(queue, done_bell);
+}
+
 __attribute__((constructor)) static void queue_register(void)
 {
     static const struct rmt_kind kind = {
@@ -285,6 +291,7 @@ __attribute__((constructor)) static void queue_register(void)
         .name = "queue",
         .clear = sizeof(struct rmt_queue),
         .destroy = queue_destroy,
+        .is_bell = queue_is_bell,
         .check = queue_check,
         .describe = queue_describe,
     };

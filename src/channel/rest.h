@@ -19,6 +19,7 @@ struct rmt_rest { /* process-local: where and for what a call waits */
     const void *ahead; /* what is read once the wait is over; NULL: nothing in particular */
     struct rmt_waiter w;
     bool started, slept;
+    bool noted; /* the bell, in thread.wakes_too: what follows notes others in thread.wakes */
 };
 
 /* Waits until ready() may be true. 0 (try again), -ETIMEDOUT, -EINTR, -EINVAL, -ENOTRECOVERABLE. */
@@ -44,7 +45,12 @@ static inline int rmt_rest(struct rmt_rest *s)
             return r;
     }
     /* Who is woken and dies before it has passed the wake on leaves this behind. */
-    rmt_store64(&s->self->thread->wakes, s->bell_offset);
+    if (!s->noted && rmt_load64_relaxed(&s->self->thread->wakes_too) == 0) {
+        s->noted = true;
+        rmt_store64(&s->self->thread->wakes_too, s->bell_offset);
+    }
+    if (!s->noted) /* that is owed by a notification */
+        rmt_store64(&s->self->thread->wakes, s->bell_offset);
     uint32_t v = rmt_bell_arm(s->bell);
     if (s->ready(s->object))
         return 0;
@@ -55,11 +61,13 @@ static inline int rmt_rest(struct rmt_rest *s)
 /* Before the call returns, with whatever result: passes on what it may have been woken for. */
 static inline void rmt_rest_end(struct rmt_rest *s, int wakes)
 {
-    if (!s->slept)
-        return;
-    rmt_bell_arm(s->bell);
-    if (s->ready(s->object))
-        rmt_bell_ring(s->bell, wakes);
+    if (s->slept) {
+        rmt_bell_arm(s->bell);
+        if (s->ready(s->object))
+            rmt_bell_ring(s->bell, wakes);
+    }
+    if (s->noted)
+        rmt_store64(&s->self->thread->wakes_too, 0);
 }
 
 #endif

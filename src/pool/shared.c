@@ -176,6 +176,11 @@ static void destroy_pool(struct rmt_self *self, uint64_t pool)
             return;
 }
 
+static bool is_bell(uint64_t pool, uint64_t word)
+{
+    return word == RMT_POOL_WORD(pool, wake) || word == RMT_POOL_WORD(pool, event);
+}
+
 static int check_job(const struct rmt_pool *p, uint64_t job)
 {
     const struct rmt_job *j = rmt_job_at(job);
@@ -262,6 +267,7 @@ __attribute__((constructor)) static void register_kind(void)
     static const struct rmt_kind pool = {.id = RAMET_KIND_POOL,
                                          .name = "pool",
                                          .destroy = destroy_pool,
+                                         .is_bell = is_bell,
                                          .check = check_pool,
                                          .describe = describe_pool};
     rmt_kind_register(&pool);

@@ -3,7 +3,8 @@
  * kill_wake.c: whoever makes true what somebody sleeps for wakes him; and if it dies at any atomic
  * operation on its way, its recovery does.  No clock: the sleeper is stopped (SIGSTOP) in its
  * sleep, so that nothing but the wake calls, which are counted, can show that it would have gone
- * on.
+ * on.  And since another may have looked at the same condition just before, and be about to
+ * sleep, the word on which he would must have changed by then.
  */
 #include "arena/local.h"
 #include "arena/self.h"
@@ -100,6 +101,8 @@ static bool one(const struct wake_case *c, uint64_t nth)
     memset(kill_shared, 0, sizeof *kill_shared);
     c->setup();
     pid_t sleeper = start_sleeper(c);
+    const rmt_a32 *word = rmt_at(atomic_load(&kill_shared->seen[1]));
+    uint32_t seen = rmt_load32(word);
     CHECK(!c->enabled());
     pid_t waker = fork();
     CHECK(waker >= 0);
@@ -126,6 +129,11 @@ static bool one(const struct wake_case *c, uint64_t nth)
         fprintf(stderr, "%s: a wake is lost, %s %lu\n", c->name,
                 status ? "death at operation" : "without a death",
                 (unsigned long)(status ? nth : 0));
+        exit(1);
+    }
+    if (enabled && rmt_load32(word) == seen) {
+        fprintf(stderr, "%s: who looked before would sleep now, death at operation %lu\n", c->name,
+                (unsigned long)nth);
         exit(1);
     }
     ramet_reap(waker);

@@ -35,7 +35,8 @@ static struct node *nodes;
 static size_t node_count, node_room;
 static const struct sched_case *the_case;
 static uint64_t schedules, deepest, bad;
-enum { MOST = 16 }; /* preemptions */
+static uint64_t mixed; /* schedules that would be the first with a preemption and a kill */
+enum { MOST = 16 };    /* preemptions */
 static struct list lists[MOST + 1][SCHED_KILLS + 1];
 
 static void *more(void *of, size_t count, size_t *room, size_t size)
@@ -55,9 +56,18 @@ static int bound(unsigned kills)
     return most;
 }
 
+static unsigned stride(void)
+{
+    return the_case->stride ? the_case->stride : 1;
+}
+
 static void add(uint32_t parent, struct sched_choice choice, unsigned preemptions, unsigned kills)
 {
     if (kills > SCHED_KILLS || (int)preemptions > bound(kills))
+        return;
+    bool mixes = preemptions > 0 && kills > 0 &&
+                 (nodes[parent].preemptions == 0 || nodes[parent].kills == 0);
+    if (mixes && mixed++ % stride() != 0)
         return;
     nodes = more(nodes, node_count, &node_room, sizeof *nodes);
     CHECK(node_count < UINT32_MAX);
@@ -163,9 +173,13 @@ static void explore(void)
 
 static void print_bounds(void)
 {
+    char of_both[24] = "";
     printf(" preemptions <=");
     for (unsigned k = 0; k <= SCHED_KILLS && bound(k) >= 0; k++)
         printf("%s%d", k ? "/" : "", bound(k));
+    if (stride() > 1 && bound(1) > 0)
+        snprintf(of_both, sizeof of_both, "(one in %u)", stride());
+    printf(" %-11s", of_both);
 }
 
 /* In a process of its own, since the arena is. */

@@ -73,6 +73,7 @@ const struct sched_case sched_cases[] = {
      .enable = enable,
      .verify = verify,
      .brief = {1, 0, -1},
-     .full = {2, 0, 0}},
+     .full = {2, 1, 0},
+     .stride = 32},
 };
 const int sched_case_count = sizeof sched_cases / sizeof sched_cases[0];

@@ -141,6 +141,6 @@ const struct sched_case sched_cases[] = {
      .enable = enable,
      .verify = verify,
      .brief = {1, 0, -1},
-     .full = {2, 0, -1}},
+     .full = {2, 1, -1}},
 };
 const int sched_case_count = sizeof sched_cases / sizeof sched_cases[0];

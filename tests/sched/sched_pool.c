@@ -150,7 +150,8 @@ const struct sched_case sched_cases[] = {
      .enable = enable,
      .verify = verify,
      .brief = {0, 0, -1},
-     .full = {1, 0, -1},
+     .full = {1, 1, -1},
+     .stride = 1024,
      .large = true},
 };
 const int sched_case_count = sizeof sched_cases / sizeof sched_cases[0];

@@ -199,11 +199,12 @@ static void verify(void)
     .may_sleep = may_sleep, .enable = enable, .verify = verify
 
 const struct sched_case sched_cases[] = {
-    {CASE("bounded", bounded, consume_all), .brief = {1, 0, -1}, .full = {2, 0, -1}},
-    {CASE("bounded, blocks", bounded_blocks, consume_all), .brief = {1, 0, -1}, .full = {1, 0, -1},
+    {CASE("bounded", bounded, consume_all), .brief = {1, 0, -1}, .full = {2, 1, -1}, .stride = 8},
+    {CASE("bounded, blocks", bounded_blocks, consume_all), .brief = {1, 0, -1}, .full = {1, 1, -1},
+     .stride = 512, .large = true},
+    {CASE("growing", growing, consume), .brief = {1, 0, -1}, .full = {2, 1, -1}, .stride = 8,
      .large = true},
-    {CASE("growing", growing, consume), .brief = {1, 0, -1}, .full = {2, 0, -1}, .large = true},
-    {CASE("growing, blocks", growing_blocks, consume), .brief = {0, 0, -1}, .full = {1, 0, -1},
-     .large = true},
+    {CASE("growing, blocks", growing_blocks, consume), .brief = {0, 0, -1}, .full = {1, 1, -1},
+     .stride = 512, .large = true},
 };
 const int sched_case_count = sizeof sched_cases / sizeof sched_cases[0];

@@ -47,6 +47,8 @@ struct sched_case {
     /* Preemptions at most, with 0, 1 and 2 kills; -1: no such schedules. */
     signed char brief[SCHED_KILLS + 1], full[SCHED_KILLS + 1];
     bool large; /* the short form kills at a fixed part of the points only */
+    /* Of the schedules with a preemption and a kill, one in so many is tried; 0: all. */
+    unsigned stride;
 };
 
 extern const struct sched_case sched_cases[];
