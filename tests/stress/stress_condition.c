@@ -15,7 +15,7 @@ enum {
     WORKERS = PUTTERS + GETTERS,
     ROOM = 4,
     ROUNDS = 6000,
-    MAX = 100000
+    MAX = PUTTERS * ROUNDS * 10 /* items, in the long form */
 };
 
 static struct buffer {
