@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import checks
+import conformance
 from checks import Session, Stage, meson_test
 from machine import ROOT
 
@@ -94,7 +95,7 @@ def test_long() -> int:
     os.environ["RAMET_LONG"] = "1"
     short = [stage for stage in checks.STAGES if stage[0] != "kill"]
     kill = [("step", stage_step_whole) if stage[0] == "step" else stage for stage in KILL]
-    return checks.main([*short, *kill])
+    return checks.main([*short, conformance.STAGE, *kill])
 
 
 def stage_storm(session: Session) -> None:

@@ -27,6 +27,10 @@ def demo() -> None:
     run_with_package("examples/python/census.py")
 
 
+def test() -> int:
+    return checks.main([*checks.STAGES, conformance.STAGE])
+
+
 def bench() -> None:
     run_with_package("bench/run.py")
 
@@ -45,7 +49,7 @@ def format_sources() -> None:
 
 COMMANDS = {
     "demo": demo,
-    "test": checks.main,
+    "test": test,
     "test-kill": full.test_kill,
     "test-long": full.test_long,
     "storm": full.storm,

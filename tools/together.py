@@ -11,25 +11,26 @@ once pays; and they have to pass with all processors busy anyway.
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 AT_ONCE = 4
 
 
-def start(job: dict) -> subprocess.Popen:
+def run(job: dict) -> dict:
     with open(job["log"], "w") as log:
-        return subprocess.Popen(job["command"], env=job["env"], stdout=log, stderr=log)
+        code = subprocess.call(job["command"], env=job["env"], stdout=log, stderr=log)
+    return {**job, "code": code}
 
 
 def main(path: str) -> None:
     jobs = json.loads(Path(path).read_text())
-    for first in range(0, len(jobs), AT_ONCE):
-        batch = jobs[first : first + AT_ONCE]
-        running = [start(job) for job in batch]
-        for job, process in zip(batch, running, strict=True):
-            job["code"] = process.wait()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        done = []
+        for job in threads.map(run, jobs):
             print(f"ramet: {job['title']}\n{Path(job['log']).read_text()}", flush=True)
-    Path(path).write_text(json.dumps(jobs))
+            done.append(job)
+    Path(path).write_text(json.dumps(done))
 
 
 if __name__ == "__main__":
