@@ -50,6 +50,8 @@ REPLACED = (
 NOT_IMPORTED = (
     "multiprocessing.popen_spawn_win32",  # not for Linux
     "ramet.__main__",
+    "ramet.aio",  # these are for asyncio alone
+    "ramet.pool_async",
     "ramet.joblib",  # which not everybody has
 )
 
