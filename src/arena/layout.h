@@ -124,7 +124,12 @@ struct rmt_member {
     uint64_t image;  /* of the program that lives here: another after exec; written before LIVE */
     uint64_t looked; /* CLOCK_MONOTONIC, ns, of the last look at whether it called exec; by anybody,
                         peek and poke: who reads an old value looks once too often */
-    uint64_t spare[55];
+    /* Of a process that watches words (sync/watch.h); what a dead one left does no harm. */
+    rmt_a64 watched;    /* bit n: a word of which rmt_watch_bit is n; by this process */
+    rmt_a64 watch_hits; /* bits of words that were woken; set by who wakes, taken by the watcher */
+    rmt_a32 watch;      /* the watcher sleeps here: a bell, see channel/bell.h; rung by who wakes */
+    rmt_a32 spare0;
+    uint64_t spare[52];
     struct rmt_thread thread[RMT_MEMBER_THREADS];
 }; /* 2048 bytes */
 
@@ -155,7 +160,8 @@ struct rmt_header {
     rmt_a64 members_high; /* slots 1..high-1 were used and are committed; only grows, by CAS */
     struct rmt_guard tables_guard; /* lists of chunks that hang on members */
     struct rmt_guard pages_guard;  /* page words, of all windows */
-    rmt_a64 windows;               /* windows whose page words are committed: 0..n-1 */
+    rmt_a64 watchers; /* no slot from this on has ever watched words; 0 none has; only grows */
+    rmt_a64 windows;  /* windows whose page words are committed: 0..n-1 */
     struct rmt_guard refs_guard[RMT_REF_GUARDS]; /* counts of blocks, by offset */
     struct rmt_class classes[RMT_CLASSES];
 };

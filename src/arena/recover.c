@@ -21,7 +21,7 @@
 static void wake_all(uint64_t word)
 {
     if (word != 0 && word % 4 == 0 && rmt_reach(word) == 0)
-        rmt_os_futex_wake(rmt_at(word), INT_MAX);
+        rmt_wake(rmt_at(word), INT_MAX);
 }
 
 /* Whether `word` is a bell of an object that the member in `slot` has a handle of: so it is there

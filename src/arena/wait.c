@@ -132,4 +132,43 @@ int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offse
 void rmt_wake(rmt_a32 *word, int count)
 {
     rmt_os_futex_wake(word, count);
+    rmt_watch_ring(word);
+}
+
+/* ---- watchers */
+
+struct rmt_member *rmt_watch_slot(const struct rmt_self *self, uint64_t *ret_offset)
+{
+    *ret_offset = rmt_member_offset(rmt_word_slot(self->word));
+    return rmt_at(*ret_offset);
+}
+
+void rmt_watch_announce(const struct rmt_self *self)
+{
+    rmt_a64 *watchers = &rmt_header()->watchers;
+    uint64_t needed = rmt_word_slot(self->word) + 1, seen = rmt_load64(watchers);
+    while (seen < needed && !rmt_cas64(watchers, &seen, needed))
+        ;
+}
+
+/* As rmt_bell_ring, for each watcher that may mean the word: the hit is noted before the look at
+ * the bell, and a watcher takes its hits after it has armed its bell.  If this thread dies here,
+ * its recovery wakes the word again, and so rings again. */
+void rmt_watch_ring_slow(const rmt_a32 *word)
+{
+    uint64_t bit = rmt_watch_bit(word), end = rmt_load64(&rmt_header()->watchers);
+    for (uint32_t slot = 1; slot < end && slot < RMT_SLOTS; slot++) {
+        struct rmt_member *m = rmt_member_at(slot);
+        if ((rmt_load64(&m->watched) & bit) == 0)
+            continue;
+        rmt_or64(&m->watch_hits, bit);
+        rmt_fence();
+        uint32_t v = rmt_load32(&m->watch);
+        while ((v & 1) != 0) {
+            if (rmt_cas32(&m->watch, &v, (v & ~1u) + 2)) {
+                rmt_os_futex_wake(&m->watch, 1);
+                break;
+            }
+        }
+    }
 }

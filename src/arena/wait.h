@@ -85,8 +85,44 @@ int rmt_sleep(struct rmt_waiter *w, rmt_a32 *word, uint32_t seen, uint64_t offse
  * long wait then also returns -EINTR about twice a second. */
 extern rmt_a32 rmt_signals_pend;
 
-/* Wakes up to `count` sleepers of *word.  The caller has stored the word's offset in
- * self->thread->wakes before the store that they wait for, so that recovery repeats the wake. */
+/* ---- watching.  A process may have one thread that sleeps on a word of its member slot in the
+ * place of many waits (sync/watch.h).  Its slot says, in a filter of 64 bits, which words are
+ * meant; who wakes the sleepers of a word wakes those watchers, too.  A watcher sets its filter
+ * before it does to the word what a sleeper does (sets the flag that calls for a wake), so that
+ * whoever sees that flag sees the filter. */
+
+/* The same in every process: windows are mapped at pages, and a page has 64 lines. */
+static inline uint64_t rmt_watch_bit(const rmt_a32 *word)
+{
+    return UINT64_C(1) << (((uintptr_t)word >> 6) & 63);
+}
+
+void rmt_watch_ring_slow(const rmt_a32 *word);
+
+/* Between a locked instruction (the exchange that released a guard) and the glance below, where the
+ * watcher sets no flag: as rmt_bell_barrier. */
+static inline void rmt_watch_barrier(void)
+{
+#if !defined(__x86_64__)
+    rmt_fence();
+#endif
+}
+
+/* Something has changed of which *word tells. */
+static inline void rmt_watch_ring(const rmt_a32 *word)
+{
+    if (RMT_UNLIKELY(rmt_glance64(&rmt_header()->watchers) != 0))
+        rmt_watch_ring_slow(word);
+}
+
+/* The calling thread's member slot, and its offset. */
+struct rmt_member *rmt_watch_slot(const struct rmt_self *self, uint64_t *ret_offset);
+
+/* Says that the slot watches.  Before its filter is set. */
+void rmt_watch_announce(const struct rmt_self *self);
+
+/* Wakes up to `count` sleepers of *word, and its watchers.  The caller has stored the word's offset
+ * in self->thread->wakes before the store that they wait for, so that recovery repeats the wake. */
 void rmt_wake(rmt_a32 *word, int count);
 
 #endif

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -119,6 +120,53 @@ int rmt_os_punch(int fd, uint64_t offset, uint64_t length)
     }
     return 0;
 }
+
+/* ---- eventfd */
+
+int rmt_os_eventfd(bool raised, int *ret_fd)
+{
+    int r = rmt_fault(RMT_FAULT_EVENTFD);
+    if (r < 0)
+        return r;
+    int fd = eventfd(raised, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+void rmt_os_eventfd_raise(int fd)
+{
+    RMT_NO_CANCEL;
+    uint64_t one = 1;
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR)
+        ; /* -EAGAIN: it is as high as it can be */
+}
+
+void rmt_os_eventfd_lower(int fd)
+{
+    RMT_NO_CANCEL;
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR)
+        ; /* -EAGAIN: it is low */
+}
+
+int rmt_os_eventfd_renew(int fd)
+{
+    RMT_NO_CANCEL;
+    int made = -1;
+    int r = rmt_os_eventfd(true, &made);
+    if (r < 0)
+        return r;
+    while (dup3(made, fd, O_CLOEXEC) < 0 && r == 0) {
+        if (errno != EINTR && errno != EBUSY)
+            r = -errno;
+    }
+    close(made);
+    return r;
+}
+
+/* ---- maps */
 
 static int map(int fd, uint64_t offset, size_t length, int flags, void **ret_address)
 {

@@ -24,6 +24,13 @@ uint64_t rmt_os_ticks(void); /* clock ticks since boot, as in /proc/PID/stat */
 int rmt_os_futex_wait(rmt_a32 *word, uint32_t expect, int64_t deadline);
 int rmt_os_futex_wake(rmt_a32 *word, int count); /* the number of sleepers woken */
 
+/* --- eventfd: a descriptor that is readable while it is raised.  Close-on-exec, non-blocking. */
+int rmt_os_eventfd(bool raised, int *ret_fd);
+void rmt_os_eventfd_raise(int fd);
+void rmt_os_eventfd_lower(int fd);
+/* Puts a new eventfd, raised, in the place of `fd`; on failure `fd` is what it was. */
+int rmt_os_eventfd_renew(int fd);
+
 /* --- memory.  All file descriptors are close-on-exec. */
 int rmt_os_memfd(const char *name, uint64_t size, int *ret_fd); /* sparse, of `size` bytes */
 int rmt_os_commit(int fd, uint64_t offset, uint64_t length); /* -ENOMEM where the limit is known */

@@ -37,6 +37,7 @@
 #include "arena/guard.h"
 #include "arena/handle.h"
 #include "channel/ring.h"
+#include "sync/watch.h"
 
 #include <ramet/queue.h>
 #include <sys/uio.h>
@@ -202,5 +203,8 @@ static inline uint64_t rmt_queue_unfinished(const struct rmt_queue *q)
     uint64_t done = rmt_load64(&q->done);
     return rmt_load64(&q->tail) - done;
 }
+
+/* ---- queue_watch.c: fills a watch that is ready when a get would not wait, or a put. */
+void rmt_queue_watch(const struct ramet_queue *queue, bool put, struct rmt_watch *ret_watch);
 
 #endif

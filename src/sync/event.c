@@ -55,6 +55,27 @@ int rmt_event_wait(struct rmt_self *self, struct rmt_event *event, uint64_t at, 
     }
 }
 
+/* Arms like who is going to sleep. */
+static bool ready(struct rmt_watch *watch, enum rmt_watch_when when)
+{
+    struct rmt_event *event = watch->object;
+    uint64_t seen = rmt_load64(&event->word);
+    if (when == RMT_WATCH_SETTLE)
+        watch->arg = rmt_event_ticket(event);
+    do {
+        if ((seen & ~RMT_EVENT_WAITERS) != watch->arg)
+            return true;
+    } while ((seen & RMT_EVENT_WAITERS) == 0 &&
+             !rmt_cas64(&event->word, &seen, seen | RMT_EVENT_WAITERS));
+    return false;
+}
+
+void rmt_event_watch(struct rmt_event *event, struct rmt_watch *ret_watch)
+{
+    *ret_watch =
+        (struct rmt_watch){.ready = ready, .object = event, .word = rmt_low32(&event->word)};
+}
+
 /* ---- the public handle */
 
 static int init(struct rmt_self *self, void *shared, uint64_t at, const void *arg)

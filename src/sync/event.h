@@ -12,6 +12,7 @@
 
 #include "arena/wait.h"
 #include "sync/object.h"
+#include "sync/watch.h"
 #include <ramet/event.h>
 
 #define RMT_EVENT_SET UINT64_C(1)
@@ -48,5 +49,15 @@ static inline uint64_t rmt_event_ticket(const struct rmt_event *event)
 /* Waits until the event is set, or was since the ticket was taken: as ramet_event_wait. */
 int rmt_event_wait(struct rmt_self *self, struct rmt_event *event, uint64_t at, uint64_t ticket,
                    const ramet_wait *wait);
+
+/* Whether the event is set, or was since the ticket was taken. */
+static inline bool rmt_event_passed(const struct rmt_event *event, uint64_t ticket)
+{
+    /* pairs-with: event.word (acquire) */
+    return (rmt_load64(&event->word) & ~RMT_EVENT_WAITERS) != ticket;
+}
+
+/* Fills a watch that is ready when the event is set, or was since the watch was last settled. */
+void rmt_event_watch(struct rmt_event *event, struct rmt_watch *ret_watch);
 
 #endif

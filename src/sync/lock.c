@@ -132,6 +132,26 @@ int rmt_lock_mark_dead(struct rmt_self *self, struct rmt_lock *lock, uint64_t at
     return 0;
 }
 
+/* Sets the flag like who is going to sleep.  A death wakes nobody: it is asked for now and then. */
+static bool ready(struct rmt_watch *watch, enum rmt_watch_when when)
+{
+    struct rmt_lock *lock = watch->object;
+    uint64_t seen = rmt_load64(&lock->word);
+    do {
+        if ((seen & ~RMT_FLAGS) == 0)
+            return true;
+    } while ((seen & RMT_FLAG_WAITERS) == 0 &&
+             !rmt_cas64(&lock->word, &seen, seen | RMT_FLAG_WAITERS));
+    if (when == RMT_WATCH_SLICE)
+        return rmt_dead_thorough(seen & ~RMT_FLAGS);
+    return when == RMT_WATCH_SETTLE && rmt_dead(seen & ~RMT_FLAGS);
+}
+
+void rmt_lock_watch(struct rmt_lock *lock, struct rmt_watch *ret_watch)
+{
+    *ret_watch = (struct rmt_watch){.ready = ready, .object = lock, .word = rmt_low32(&lock->word)};
+}
+
 enum ramet_lock_state rmt_lock_state_of(const struct rmt_self *self, uint64_t word)
 {
     uint64_t owner = word & ~RMT_FLAGS;

@@ -20,6 +20,7 @@
 
 #include "arena/wait.h"
 #include "sync/object.h"
+#include "sync/watch.h"
 #include <ramet/lock.h>
 
 struct rmt_lock {
@@ -100,5 +101,8 @@ static inline uint64_t rmt_lock_owner(const struct rmt_lock *lock)
 
 /* How a lock with this owner looks to the caller. */
 enum ramet_lock_state rmt_lock_state_of(const struct rmt_self *self, uint64_t word);
+
+/* Fills a watch that is ready when the lock is free, or its owner is dead. */
+void rmt_lock_watch(struct rmt_lock *lock, struct rmt_watch *ret_watch);
 
 #endif

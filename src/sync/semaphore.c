@@ -24,9 +24,30 @@
 #define OWNED(at) ((at) + offsetof(struct rmt_semaphore, owned))
 #define NO_HOLD (-1)
 
+/* After the guard was released.  Watchers (sync/watch.h) are not counted as waiting. */
 static void wake(struct rmt_semaphore *s, uint64_t count)
 {
-    rmt_wake(rmt_low32(&s->value), count > INT32_MAX ? INT32_MAX : (int)count);
+    if (count > 0) {
+        rmt_wake(rmt_low32(&s->value), count > INT32_MAX ? INT32_MAX : (int)count);
+        return;
+    }
+    rmt_watch_barrier();
+    rmt_watch_ring(rmt_low32(&s->value));
+}
+
+/* The barrier is between the filter, which says that this process watches, and the look at the
+ * value: either this look sees the permit, or who gave it sees the filter. */
+static bool ready(struct rmt_watch *watch, enum rmt_watch_when when)
+{
+    const struct rmt_semaphore *s = watch->object;
+    (void)when;
+    rmt_fence();
+    return rmt_load64(&s->value) > 0;
+}
+
+void rmt_semaphore_watch(struct rmt_semaphore *s, struct rmt_watch *ret_watch)
+{
+    *ret_watch = (struct rmt_watch){.ready = ready, .object = s, .word = rmt_low32(&s->value)};
 }
 
 static uint64_t permit_unit(uint64_t at)
@@ -221,8 +242,7 @@ int rmt_semaphore_release(struct rmt_self *self, struct rmt_semaphore *s, uint64
     }
     rmt_store64(&s->value, value + count); /* the commit */
     rmt_guard_unlock(self, &s->guard);
-    if (wakes > 0)
-        wake(s, wakes);
+    wake(s, wakes);
     return 0;
 }
 
@@ -259,8 +279,7 @@ int rmt_semaphore_release_owned(struct rmt_self *self, struct rmt_semaphore *s, 
     rmt_store64(&self->thread->wakes, VALUE(at));
     uint64_t wakes = give_back(s, at, self->offset, hold, 1, permits - 1);
     rmt_guard_unlock(self, &s->guard);
-    if (wakes > 0)
-        wake(s, wakes);
+    wake(s, wakes);
     return full ? -EOVERFLOW : 0;
 }
 
@@ -286,8 +305,7 @@ static void recover_permit(struct rmt_self *self, uint64_t dead_offset, int inde
     }
 #endif
     rmt_guard_unlock(self, &s->guard);
-    if (wakes > 0)
-        wake(s, wakes);
+    wake(s, wakes);
 }
 
 static void recover_waiter(struct rmt_self *self, uint64_t at, uint64_t dead_offset, int index)

@@ -15,6 +15,7 @@
 
 #include "arena/guard.h"
 #include "sync/object.h"
+#include "sync/watch.h"
 #include <ramet/semaphore.h>
 
 struct rmt_semaphore {
@@ -41,5 +42,8 @@ int rmt_semaphore_acquire(struct rmt_self *self, struct rmt_semaphore *s, uint64
 int rmt_semaphore_release(struct rmt_self *self, struct rmt_semaphore *s, uint64_t at,
                           uint32_t count);
 int rmt_semaphore_release_owned(struct rmt_self *self, struct rmt_semaphore *s, uint64_t at);
+
+/* Fills a watch that is ready when there are permits. */
+void rmt_semaphore_watch(struct rmt_semaphore *s, struct rmt_watch *ret_watch);
 
 #endif

@@ -218,6 +218,12 @@ REAL(int, fchdir, (int fd))
 FAIL_OR_CALL(fchdir, EACCES, -1, (fd))
 REAL(int, dup2, (int from, int to))
 FAIL_OR_CALL(dup2, EBUSY, -1, (from, to))
+
+REAL(int, dup3, (int from, int to, int flags))
+FAIL_OR_CALL(dup3, EBUSY, -1, (from, to, flags))
+
+REAL(int, eventfd, (unsigned count, int flags))
+FAIL_OR_CALL(eventfd, EMFILE, -1, (count, flags))
 REAL(ssize_t, getrandom, (void *to, size_t size, unsigned flags))
 FAIL_OR_CALL(getrandom, ENOSYS, -1, (to, size, flags))
 
