@@ -16,6 +16,25 @@ RMT_PY_HANDLE_NEW(event, EventObject, "an event")
 RMT_PY_HANDLE_OPEN(event, EventObject, "an event")
 RMT_PY_HANDLE_REDUCE(event, EventObject)
 
+struct rmt_event *rmt_py_event_of(PyObject *op)
+{
+    return rmt_event_of(((EventObject *)op)->event);
+}
+
+static PyObject *event_ticket(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromUnsignedLongLong(rmt_event_ticket(rmt_py_event_of(op)));
+}
+
+static PyObject *event_passed(PyObject *op, PyObject *arg)
+{
+    uint64_t ticket = PyLong_AsUnsignedLongLong(arg);
+
+    if (ticket == (uint64_t)-1 && PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(rmt_event_passed(rmt_py_event_of(op), ticket));
+}
+
 static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     return PyBool_FromLong(ramet_event_is_set(((EventObject *)op)->event));
@@ -70,6 +89,9 @@ static PyObject *event_wait(PyObject *op, PyObject *const *args, Py_ssize_t narg
     return rmt_py_waited(r, "wait for an event");
 }
 
+PyDoc_STRVAR(ticket_doc, "_ticket($self, /)\n--\n\nWhat tells _passed() when a wait began.");
+PyDoc_STRVAR(passed_doc, "_passed($self, ticket, /)\n--\n\n"
+                         "Whether the flag is set, or was since the ticket was taken.");
 PyDoc_STRVAR(is_set_doc, "is_set($self, /)\n--\n\nWhether the flag is set.");
 PyDoc_STRVAR(set_doc, "set($self, /)\n--\n\nSet the flag, and let go all who wait.");
 PyDoc_STRVAR(clear_doc, "clear($self, /)\n--\n\nTake the flag back.");
@@ -81,6 +103,8 @@ static PyMethodDef event_methods[] = {
     {"set", event_set, METH_NOARGS, set_doc},
     {"clear", event_clear, METH_NOARGS, clear_doc},
     {"wait", RMT_PY_FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"_ticket", event_ticket, METH_NOARGS, ticket_doc},
+    {"_passed", event_passed, METH_O, passed_doc},
     {"__reduce__", event_reduce, METH_NOARGS, NULL},
     {"_from_ref", event_from_ref, METH_O | METH_CLASS, NULL},
     {NULL, NULL, 0, NULL},

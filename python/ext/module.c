@@ -20,7 +20,7 @@ static int (*const adders[])(PyObject *module) = {
     rmt_py_add_view,         rmt_py_add_queue,   rmt_py_add_connection, rmt_py_add_parcel,
     rmt_py_add_lock,         rmt_py_add_rlock,   rmt_py_add_semaphore,  rmt_py_add_event,
     rmt_py_add_condition,    rmt_py_add_barrier, rmt_py_add_block,      rmt_py_add_child,
-    rmt_py_add_synchronized,
+    rmt_py_add_synchronized, rmt_py_add_watch,
 };
 
 struct rmt_py_state *rmt_py_state(PyObject *module)

@@ -50,6 +50,7 @@ enum rmt_py_type {
     RMT_PY_TYPE_LOCKED_ATTRIBUTE,
     RMT_PY_TYPE_SYNCHRONIZED,
     RMT_PY_TYPE_SYNCHRONIZED_ARRAY,
+    RMT_PY_TYPE_WATCH,
     RMT_PY_TYPE_COUNT,
 };
 
@@ -127,5 +128,6 @@ int rmt_py_add_condition(PyObject *module);
 int rmt_py_add_barrier(PyObject *module);
 int rmt_py_add_block(PyObject *module);
 int rmt_py_add_synchronized(PyObject *module);
+int rmt_py_add_watch(PyObject *module);
 
 #endif

@@ -130,6 +130,7 @@ static PyObject *queue_empty(PyObject *op, PyObject *Py_UNUSED(ignored))
     /* As in the standard library: closing a queue that was never used changes nothing. */
     if (rmt_py_queue_check(o) < 0 || (o->used && rmt_py_queue_check_handle(o) < 0))
         return NULL;
+    rmt_py_queue_settle(o);
     return PyBool_FromLong(rmt_queue_size(&o->queue) == 0);
 }
 
@@ -254,6 +255,19 @@ static PyObject *queue_join(PyObject *op, PyObject *Py_UNUSED(ignored))
     }
 }
 
+/* ---- the descriptor */
+
+PyDoc_STRVAR(fd_doc, "_fd($self, /)\n--\n\n"
+                     "A descriptor that is readable when something may be got.");
+
+static PyObject *queue_fd(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    struct rmt_py_queue *o = (struct rmt_py_queue *)op;
+    int fd = rmt_py_queue_check_handle(o) < 0 ? -1 : rmt_py_queue_fd(o);
+
+    return fd < 0 ? NULL : PyLong_FromLong(fd);
+}
+
 /* ---- SimpleQueue */
 
 PyDoc_STRVAR(simple_put_doc,
@@ -355,6 +369,7 @@ static void queue_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     struct rmt_self *self;
 
+    rmt_py_queue_close_fd(o);
     if (o->queue.shared && rmt_self(&self) == 0)
         rmt_queue_close(self, &o->queue);
     type->tp_free(op);
@@ -462,6 +477,7 @@ static PyObject *get_closed(PyObject *op, void *Py_UNUSED(closure))
 #define FAST_FLAGS (METH_FASTCALL | METH_KEYWORDS)
 #define SENDING                                                                                    \
     {"_create", queue_create, METH_O, create_doc}, {"_ref", queue_ref, METH_NOARGS, ref_doc},      \
+        {"_fd", queue_fd, METH_NOARGS, fd_doc},                                                    \
     {                                                                                              \
         "_open", queue_open, METH_O, open_doc                                                      \
     }

@@ -19,6 +19,7 @@ struct rmt_py_queue {
     PyObject ob_base;         /* what PyObject_HEAD is */
     struct ramet_queue queue; /* shared NULL: not open */
     struct rmt_py_state *st;  /* of the module, which the type keeps alive */
+    struct rmt_watch *watch;  /* for its descriptor; NULL until that is asked for */
     char closed;              /* close() was called; never unset */
     char used;                /* put() was called through this object */
 };
@@ -51,6 +52,16 @@ int rmt_py_queue_check(struct rmt_py_queue *o);
 /* The same; and ValueError, or for SimpleQueue OSError, after close(). */
 int rmt_py_queue_check_not_closed(struct rmt_py_queue *o);
 int rmt_py_queue_check_handle(struct rmt_py_queue *o);
+
+/* watch_ext.c: the descriptor that is readable when something may be got; -1 with the exception.
+ * From then on the gets through this object settle it. */
+int rmt_py_queue_fd(struct rmt_py_queue *o);
+void rmt_py_queue_close_fd(struct rmt_py_queue *o);
+static inline void rmt_py_queue_settle(struct rmt_py_queue *o)
+{
+    if (RMT_UNLIKELY(o->watch != NULL))
+        (void)rmt_watch_settle(o->watch); /* an error is one of the next get, too */
+}
 
 /* Raises what the negative errno of a put or get means; `timed_out`: the type for -ETIMEDOUT. */
 void rmt_py_queue_raise(struct rmt_py_queue *o, ptrdiff_t r, enum rmt_py_type timed_out,

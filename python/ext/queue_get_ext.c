@@ -24,6 +24,8 @@ static int take(struct rmt_py_queue *o, struct rmt_cell *cells, size_t max, int6
             if (r == -ETIMEDOUT && wait.deadline < deadline)
                 r = -EINTR;
         }
+        if (r != -EINTR)
+            rmt_py_queue_settle(o);
         if (r == 0) {
             *ret_self = self;
             return 0;

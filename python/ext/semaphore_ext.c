@@ -18,7 +18,7 @@ typedef struct {
     PyObject_HEAD ramet_semaphore *semaphore; /* NULL until __init__ */
 } SemaphoreObject;
 
-static ramet_semaphore *semaphore_of(PyObject *op)
+ramet_semaphore *rmt_py_semaphore_of(PyObject *op)
 {
     ramet_semaphore *semaphore = ((SemaphoreObject *)op)->semaphore;
 
@@ -67,14 +67,14 @@ RMT_PY_HANDLE_OPEN(semaphore, SemaphoreObject, "a semaphore")
 
 static PyObject *semaphore_reduce(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
 
     return semaphore ? rmt_py_reduce(op, ramet_semaphore_ref(semaphore), NULL) : NULL;
 }
 
 static PyObject *acquire(PyObject *op, const ramet_wait *wait, bool owned)
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
     struct rmt_self *self;
     int r;
 
@@ -126,7 +126,7 @@ static PyObject *released(int r)
 
 static PyObject *semaphore_release(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
 
     return semaphore ? released(ramet_semaphore_release(semaphore, 1)) : NULL;
 }
@@ -134,7 +134,7 @@ static PyObject *semaphore_release(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *semaphore_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
                                 Py_ssize_t Py_UNUSED(nargs))
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
     int r;
 
     if (!semaphore)
@@ -147,21 +147,21 @@ static PyObject *semaphore_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
 
 static PyObject *semaphore_value(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
 
     return semaphore ? PyLong_FromLong(ramet_semaphore_value(semaphore)) : NULL;
 }
 
 static PyObject *semaphore_locked(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
 
     return semaphore ? PyBool_FromLong(ramet_semaphore_value(semaphore) == 0) : NULL;
 }
 
 static PyObject *semaphore_max(PyObject *op, void *Py_UNUSED(closure))
 {
-    ramet_semaphore *semaphore = semaphore_of(op);
+    ramet_semaphore *semaphore = rmt_py_semaphore_of(op);
 
     return semaphore ? PyLong_FromUnsignedLong(ramet_semaphore_max(semaphore)) : NULL;
 }
@@ -174,6 +174,16 @@ PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\nAdd a permit. Any thread of 
 PyDoc_STRVAR(value_doc, "get_value($self, /)\n--\n\nHow many permits there are now.");
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether there is no permit now.");
 
+PyDoc_STRVAR(try_owned_doc, "_try_owned($self, /)\n--\n\n"
+                            "As __enter__, but False instead of waiting.");
+
+static PyObject *semaphore_try_owned(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    const ramet_wait wait = {.size = sizeof wait, .deadline = 0};
+
+    return acquire(op, &wait, true);
+}
+
 static PyMethodDef semaphore_methods[] = {
     {"acquire", RMT_PY_FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS, acquire_doc},
     {"release", semaphore_release, METH_NOARGS, release_doc},
@@ -181,6 +191,7 @@ static PyMethodDef semaphore_methods[] = {
     {"locked", semaphore_locked, METH_NOARGS, locked_doc},
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
     {"__exit__", RMT_PY_FAST(semaphore_exit), METH_FASTCALL, NULL},
+    {"_try_owned", semaphore_try_owned, METH_NOARGS, try_owned_doc},
     {"__reduce__", semaphore_reduce, METH_NOARGS, NULL},
     {"_from_ref", semaphore_from_ref, METH_O | METH_CLASS, NULL},
     {NULL, NULL, 0, NULL},

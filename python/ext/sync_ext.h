@@ -77,6 +77,10 @@ PyObject *rmt_py_waited(int r, const char *what);
         return rmt_py_reduce(op, ramet_##noun##_ref(((Object *)op)->noun), NULL);                  \
     }
 
+/* What a Semaphore (NULL with ValueError before its __init__) and an Event are handles of. */
+struct ramet_semaphore *rmt_py_semaphore_of(PyObject *semaphore);
+struct rmt_event *rmt_py_event_of(PyObject *event);
+
 /* `self`, new and without its handle if `r` is an error, or NULL with an exception. */
 PyObject *rmt_py_made(PyObject *self, int r, const char *what);
 

@@ -6,11 +6,8 @@
 from multiprocessing import Array as Array
 from multiprocessing import AuthenticationError as AuthenticationError
 from multiprocessing import Barrier as Barrier
-from multiprocessing import BoundedSemaphore as BoundedSemaphore
 from multiprocessing import BufferTooShort as BufferTooShort
 from multiprocessing import Condition as Condition
-from multiprocessing import Event as Event
-from multiprocessing import Lock as Lock
 from multiprocessing import Manager as Manager
 from multiprocessing import Pipe as Pipe
 from multiprocessing import Process as Process
@@ -18,7 +15,6 @@ from multiprocessing import ProcessError as ProcessError
 from multiprocessing import RawArray as RawArray
 from multiprocessing import RawValue as RawValue
 from multiprocessing import RLock as RLock
-from multiprocessing import Semaphore as Semaphore
 from multiprocessing import TimeoutError as TimeoutError
 from multiprocessing import Value as Value
 from multiprocessing import active_children as active_children
@@ -44,6 +40,10 @@ from .queues import Queue as Queue
 from .queues import SimpleQueue as SimpleQueue
 
 Pool = _default_context.Pool
+Lock = _default_context.Lock
+Semaphore = _default_context.Semaphore
+BoundedSemaphore = _default_context.BoundedSemaphore
+Event = _default_context.Event
 get_context = _default_context.get_context
 
 SUBDEBUG: int

@@ -134,6 +134,14 @@ class _Starting:
         del self._target, self._args, self._kwargs  # type: ignore[attr-defined]
         _registry._children.add(self)
 
+    async def ajoin(self: Any) -> None:
+        """Wait, as a task of asyncio, until the process has ended."""
+        if self._popen is None or self._popen.poll() is None:
+            from .aio import readable
+
+            await readable(self.sentinel)
+        self.join()
+
     @staticmethod
     def _check_start() -> None:
         if importing_main():

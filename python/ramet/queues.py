@@ -9,12 +9,13 @@ that is killed takes no more with it than what it had got (`Queue.lost` counts t
 A subclass that overrides a hook of the feeder thread (`_feed`, `_on_queue_feeder_error`, ...) wants
 that thread: it gets the standard library's queue, made of our locks.
 
-Beyond the standard library's interface: `put_many()` and `get_many()`, iteration, and `shutdown()`
-with `ShutDown`, as `queue.Queue` has them from Python 3.13 on.
+Beyond the standard library's interface: `put_many()` and `get_many()`, iteration, `shutdown()`
+with `ShutDown`, as `queue.Queue` has them from Python 3.13 on, and for asyncio `aget()`, `aput()`.
 """
 
 import io
 import multiprocessing.queues as _std
+from contextlib import suppress
 from queue import Empty, Full
 from types import FunctionType
 from typing import Any
@@ -59,10 +60,67 @@ class _End:
         self._queue.close()
 
     def fileno(self) -> int:
-        raise io.UnsupportedOperation("a queue in shared memory has no descriptor")
+        raise io.UnsupportedOperation("a queue in shared memory has no descriptor for putting")
 
 
-class Queue(_ramet.Queue, _std.Queue):
+class _Reader(_End):
+    """The end of a queue from which is got; `select` and `connection.wait` take it.
+
+    Its descriptor is readable when something may be there to be got, for as long as the queue's
+    object is used. If another process gets it first, it is readable for a moment without.
+    """
+
+    def fileno(self) -> int:
+        return self._queue._fd()
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        from multiprocessing.connection import wait  # late: it takes long to import
+
+        return bool(wait([self], timeout)) and not self._queue.empty()
+
+    def recv(self) -> Any:
+        return self._queue.get()
+
+
+class _Waits:
+    """Putting and getting in an event loop of asyncio; see aio.py."""
+
+    async def aget(self: Any) -> Any:
+        """Remove and return the first object; wait, as a task of asyncio, while there is none.
+
+        A task that is cancelled while it waits has taken nothing.
+        """
+        with suppress(Empty):
+            return self.get_nowait()
+        from .aio import obtain
+
+        def attempt() -> tuple[bool, Any]:
+            try:
+                return True, self.get_nowait()
+            except Empty:
+                return False, None
+
+        return await obtain(self, attempt)
+
+    async def aput(self: Any, obj: Any) -> None:
+        """Put an object; wait, as a task of asyncio, while the queue is full.
+
+        What is put is the object as it is when there is room for it.
+        """
+        with suppress(Full):
+            return self.put_nowait(obj)
+        from .aio import obtain
+
+        def attempt() -> tuple[bool, Any]:
+            try:
+                return True, self.put_nowait(obj)
+            except Full:
+                return False, None
+
+        await obtain(self, attempt, put=True)
+
+
+class Queue(_ramet.Queue, _std.Queue, _Waits):
     """A first in, first out queue between processes, bounded if `maxsize` is positive."""
 
     _feeder: Any = None  # the standard library's class, where a subclass wants its engine
@@ -91,10 +149,12 @@ class Queue(_ramet.Queue, _std.Queue):
             self._open(ref)
 
     @property
-    def _reader(self) -> _End:
-        return _End(self)
+    def _reader(self) -> _Reader:
+        return _Reader(self)
 
-    _writer = _reader
+    @property
+    def _writer(self) -> _End:
+        return _End(self)
 
 
 class JoinableQueue(_ramet.JoinableQueue, Queue, _std.JoinableQueue):
@@ -115,10 +175,12 @@ class SimpleQueue(_ramet.SimpleQueue, _std.SimpleQueue):
         self._open(ref)
 
     @property
-    def _reader(self) -> _End:
-        return _End(self)
+    def _reader(self) -> _Reader:
+        return _Reader(self)
 
-    _writer = _reader
+    @property
+    def _writer(self) -> _End:
+        return _End(self)
 
 
 def __getattr__(name: str) -> Any:

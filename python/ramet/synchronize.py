@@ -10,6 +10,10 @@ waiting:
 * permits that it took by `with semaphore:` come back (by `acquire()`, they are signals and do not);
 * a barrier in which it waited is broken;
 * a notification that it had not acted upon goes to the next one that waits.
+
+In asyncio: `await lock.aacquire()`, `async with lock`, the same with semaphores, and
+`await event.await_()`. What knows its owner or its waiters by their threads has nothing of the
+kind, since all tasks of a loop are one thread: `RLock`, `Condition` and `Barrier`.
 """
 
 import multiprocessing.synchronize as _std
@@ -85,11 +89,33 @@ def _owner(state: int) -> str:
     return name
 
 
-class Lock(_ramet.Lock, SemLock, _std.Lock):
+class _Acquires:
+    """Acquiring in an event loop of asyncio; see aio.py."""
+
+    async def aacquire(self: Any) -> bool:
+        """Acquire it; wait, as a task of asyncio, while that is impossible.
+
+        A task that is cancelled while it waits has not acquired it.
+        """
+        from .aio import obtain
+
+        def attempt() -> tuple[bool, Any]:
+            return self.acquire(False), True
+
+        return bool(self.acquire(False) or await obtain(self, attempt))
+
+
+class Lock(_ramet.Lock, SemLock, _std.Lock, _Acquires):
     """A lock for threads of any processes. Any of them may release it."""
 
     def __init__(self, *, ctx: Any = None) -> None:
         pass
+
+    async def __aenter__(self) -> bool:
+        return await self.aacquire()
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.release()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_owner(self._state())})>"
@@ -112,13 +138,23 @@ class RLock(_ramet.RLock, SemLock, _std.RLock):
         return f"<{type(self).__name__}({_owner(state)}, {count})>"
 
 
-class Semaphore(_ramet.Semaphore, SemLock, _std.Semaphore):
+class Semaphore(_ramet.Semaphore, SemLock, _std.Semaphore, _Acquires):
     """A number of permits; `release()` may add any number to those it was made with."""
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         _ramet.Semaphore.__init__(self, value)
 
     maxvalue = property(lambda self: self._maxvalue)
+
+    async def __aenter__(self) -> bool:
+        if self._try_owned():
+            return True
+        from .aio import obtain
+
+        return bool(await obtain(self, lambda: (self._try_owned(), True)))
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        self.__exit__(*exc_info)
 
     def _get_value(self) -> int:
         return self.get_value()
@@ -155,6 +191,15 @@ class Event(_ramet.Event, _std.Event):
 
     def __init__(self, *, ctx: Any = None) -> None:
         pass
+
+    async def await_(self) -> bool:
+        """Wait, as a task of asyncio, until the flag is set: True."""
+        ticket = self._ticket()  # so that no pulse is missed
+        if not self.is_set():
+            from .aio import obtain
+
+            await obtain(self, lambda: (self._passed(ticket), True), together=True)
+        return True
 
     def __repr__(self) -> str:
         status = "set" if self.is_set() else "unset"

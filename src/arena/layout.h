@@ -22,7 +22,7 @@
 #include <ramet/base.h>
 
 #define RMT_MAGIC 0x74656d6172a7e7a1ULL
-#define RMT_LAYOUT_VERSION 4u
+#define RMT_LAYOUT_VERSION 5u
 
 /* ---- words that say who.  0 is nobody.
  *   63..32 epoch   of the member slot: differs for each process that ever had the slot

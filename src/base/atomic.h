@@ -110,16 +110,16 @@ static inline void rmt_poke64(uint64_t *p, uint64_t v)
     __atomic_store_n(p, v, __ATOMIC_RELAXED);
 }
 
+static inline void rmt_poke32(uint32_t *p, uint32_t v)
+{
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
 /* An acquire load without the hook, of a word that says whether others want to be told of what was
  * done: where it says no, nothing happens between what stands before it and what comes after. */
 static inline uint64_t rmt_glance64(const rmt_a64 *p)
 {
     return atomic_load_explicit(p, memory_order_acquire);
-}
-
-static inline void rmt_poke32(uint32_t *p, uint32_t v)
-{
-    __atomic_store_n(p, v, __ATOMIC_RELAXED);
 }
 
 /* ThreadSanitizer does not know stand-alone fences.  None of ours is a side of a labelled pair,
