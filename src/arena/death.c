@@ -102,6 +102,22 @@ static int poll_slot(uint32_t slot, uint32_t epoch, pid_t pid, uint64_t start_ti
     return gone;
 }
 
+/* A slot that nobody has asked about since somebody else recovered its member. */
+void rmt_death_forget(void)
+{
+    RMT_NO_CANCEL;
+    uint64_t high = rmt_load64(&rmt_header()->members_high);
+    pthread_mutex_lock(&cache_mutex);
+    for (uint32_t slot = 1; cache && slot < high; slot++) {
+        struct cached *c = &cache[slot];
+        if (c->fd != 0 && c->epoch != (uint32_t)(rmt_load64(&rmt_member_at(slot)->state) >> 32)) {
+            close(c->fd - 1);
+            c->fd = 0;
+        }
+    }
+    pthread_mutex_unlock(&cache_mutex);
+}
+
 int rmt_dead_known(uint64_t word)
 {
     uint64_t state = rmt_load64(&rmt_member_at(rmt_word_slot(word))->state);

@@ -91,6 +91,7 @@ void rmt_handles_drop_all(struct rmt_self *self, uint32_t slot); /* of a dead or
 /* death.c */
 int rmt_dead_known(uint64_t word);   /* 1 if found dead before, recovered or not; no system call */
 int rmt_left_by_exec(uint64_t word); /* 1 if the live process of `word` does not map the arena */
+void rmt_death_forget(void);         /* closes what was open of members that are no more */
 int rmt_pid_gone(pid_t pid, uint64_t before); /* 1 none that started by then; 0: at any time */
 #ifdef RAMET_HOOKS /* tests: whom this process takes for dead although he lives; NULL nobody */
 typedef int rmt_dead_hook_fn(pid_t pid);

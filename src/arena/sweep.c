@@ -101,7 +101,9 @@ int ramet_sweep(void)
     if (r < 0)
         return r;
     rmt_lifelines_look();
-    return rmt_sweep_thorough(self);
+    r = rmt_sweep_thorough(self);
+    rmt_death_forget();
+    return r;
 }
 
 int ramet_reap(pid_t pid)
