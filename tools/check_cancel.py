@@ -25,7 +25,7 @@ POINTS = """
 """.split()
 CALL = re.compile(r"(?<![\w.>])(" + "|".join(POINTS) + r")\s*\(")
 # Where nobody can cancel, since the process or the thread is the library's own; and before abort().
-ALONE = {"src/process/server.c"}
+ALONE = {"src/process/server.c", "src/process/spare.c"}
 EXCEPT = {
     ("src/arena/kind.c", "refuse"),
     ("src/arena/map.c", "rmt_at_slow"),

@@ -50,6 +50,20 @@ typedef struct ramet_process_options {
     int daemon; /* non-zero: ends with its parent */
 } ramet_process_options;
 
+/* The fork server keeps processes ready that were forked beforehand, so that a start by it is a
+ * message to one of them and not a fork. */
+#define RAMET_SPARES_MAX 64
+
+typedef struct ramet_forkserver_options {
+    size_t size;     /* sizeof(ramet_forkserver_options) */
+    unsigned spares; /* that wait for a start, at most RAMET_SPARES_MAX; 0: each start is a fork */
+} ramet_forkserver_options;
+
+/* Starts this process's fork server, which the first start by it does otherwise.  NULL: with one
+ * spare.  -EALREADY: it is there, and was not changed.  -EINVAL, or an error of ramet_join() or of
+ * ramet_process_start(). */
+RAMET_API int ramet_forkserver_start(const ramet_forkserver_options *options);
+
 typedef struct ramet_process ramet_process;
 
 /* -EINVAL (unknown task or method: nothing was started), -ESTALE (one of `refs` is gone), -EBADF

@@ -147,6 +147,17 @@ static int enter(void)
     return r;
 }
 
+/* Only what is committed: a read of a hole would commit it. */
+void rmt_arena_touch(void)
+{
+    const struct rmt_header *h = rmt_header();
+    for (size_t at = 0; at < sizeof *h; at += 4096)
+        (void)*(const volatile uint8_t *)((const uint8_t *)h + at);
+    for (uint64_t slot = 1; slot < rmt_load64(&h->members_high) && slot < 64; slot++)
+        (void)rmt_load64(&rmt_member_at((uint32_t)slot)->state);
+    (void)rmt_load64(&rmt_page_table(0)->free);
+}
+
 void rmt_arena_leave(void)
 {
     RMT_NO_CANCEL;

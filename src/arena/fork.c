@@ -112,6 +112,7 @@ static int reserve(void)
 }
 
 static int reserve_error;
+static _Thread_local bool outside; /* this thread's next fork makes no member */
 
 static void prepare(void)
 {
@@ -126,7 +127,7 @@ static void prepare(void)
     if (rmt_local.slot != 0 && rmt_local.error == 0 && rmt_load32_relaxed(rmt_member_mark) != 0) {
         bookkeeper_in_use = rmt_bookkeeper();
         check_lifelines();
-        reserve_error = reserve();
+        reserve_error = outside ? 0 : reserve();
     }
     rmt_death_before_fork(); /* these two last: what was done above may map windows and ask who is
                                 dead */
@@ -196,6 +197,14 @@ static void in_child(void)
         if (rmt_fork_hooks[i] && rmt_fork_hooks[i]->child)
             rmt_fork_hooks[i]->child();
     }
+}
+
+pid_t rmt_fork_outside(void)
+{
+    outside = true;
+    pid_t pid = fork();
+    outside = false;
+    return pid;
 }
 
 int rmt_fork_setup(void)

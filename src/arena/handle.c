@@ -334,7 +334,11 @@ int rmt_handles_copy(struct rmt_self *self, uint32_t to_slot)
  * backwards. */
 void rmt_handles_after_fork(void)
 {
-    uint64_t block = rmt_local.slot ? rmt_load64(&rmt_member_at(rmt_local.slot)->handles) : 0;
+    if (rmt_local.slot == 0) { /* no member, or none yet: nothing is open */
+        chunk_count = free_count = 0;
+        return;
+    }
+    uint64_t block = rmt_load64(&rmt_member_at(rmt_local.slot)->handles);
     for (uint32_t c = chunk_count; c-- > 0 && block != 0;) {
         chunks[c] = block + RMT_BLOCK_HEADER;
         block = rmt_load64(&((struct rmt_handle_chunk *)rmt_payload(block))->next);

@@ -12,6 +12,8 @@
 #include "arena/layout.h"
 #include "arena/map.h"
 
+#include <sys/types.h>
+
 struct rmt_self {
     uint64_t word;             /* rmt_word of this thread, flags 0 */
     uint64_t offset;           /* of its shared sub-slot */
@@ -140,5 +142,12 @@ struct rmt_fork_hook {
     void (*child)(void);
 };
 void rmt_fork_register(const struct rmt_fork_hook *hook);
+
+/* fork(2) whose child maps the arena like its parent, but is no member, and has nothing open, until
+ * it first asks for its rmt_self: it costs no slot while it waits for work. */
+pid_t rmt_fork_outside(void);
+
+/* Reads what every member needs, so that this process, just forked, has the pages mapped. */
+void rmt_arena_touch(void);
 
 #endif

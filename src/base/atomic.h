@@ -29,6 +29,7 @@ enum rmt_hook_kind {
     RMT_HOOK_FUTEX_WAIT,
     RMT_HOOK_FUTEX_WAKE,
     RMT_HOOK_BELL,
+    RMT_HOOK_STEP, /* between two system calls whose order matters; no word */
 };
 
 #ifdef RAMET_HOOKS
@@ -42,6 +43,7 @@ extern rmt_hook_fn *rmt_hook; /* process-local; set by tests, NULL otherwise */
 #else
 #define RMT_HOOK(kind, p) ((void)0)
 #endif
+#define RMT_STEP() RMT_HOOK(RMT_HOOK_STEP, NULL)
 
 #define RMT_DEFINE_ATOMICS(N)                                                                      \
     static inline uint##N##_t rmt_load##N(const rmt_a##N *p)                                       \

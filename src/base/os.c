@@ -201,6 +201,16 @@ int rmt_os_unmap(void *address, size_t length)
     return munmap(address, length) < 0 ? -errno : 0;
 }
 
+enum { POPULATE_READ = 22, POPULATE_WRITE = 23 }; /* the kernel's ABI, which older headers lack */
+
+void rmt_os_populate(void *address, size_t length, bool write)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = (uintptr_t)address & ~(page - 1);
+    uintptr_t to = ((uintptr_t)address + length + page - 1) & ~(page - 1);
+    (void)madvise((void *)from, to - from, write ? POPULATE_WRITE : POPULATE_READ);
+}
+
 int rmt_os_wipe_on_fork_page(void **ret_address)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -396,6 +406,19 @@ int rmt_os_identity(int fd, uint64_t *ret_dev, uint64_t *ret_ino)
 }
 
 /* ---- the machine */
+
+/* By number: musl's functions of these names do nothing. */
+int rmt_os_policy(void)
+{
+    return (int)syscall(SYS_sched_getscheduler, 0);
+}
+
+int rmt_os_batch(bool batch)
+{
+    static const struct sched_param none;
+    int from = batch ? SCHED_OTHER : SCHED_BATCH, to = batch ? SCHED_BATCH : SCHED_OTHER;
+    return rmt_os_policy() == from && syscall(SYS_sched_setscheduler, 0, to, &none) == 0;
+}
 
 unsigned rmt_os_cpus(void)
 {

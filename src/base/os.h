@@ -39,6 +39,13 @@ int rmt_os_map_shared(int fd, uint64_t offset, size_t length, void **ret_address
 int rmt_os_map_private(int fd, uint64_t offset, size_t length,
                        void **ret_address); /* copy on write */
 int rmt_os_unmap(void *address, size_t length);
+int rmt_os_policy(void); /* of scheduling, of the calling thread; <0: denied */
+/* The calling process's policy of scheduling, SCHED_OTHER before: as SCHED_BATCH it does not take
+ * the processor from whoever wakes it. */
+int rmt_os_batch(bool batch); /* 1 changed; 0 it was neither of these, or denied */
+/* Maps what is there already, for `write` as a page of one's own.  A kernel before 5.14, or a page
+ * that has no access, does nothing. */
+void rmt_os_populate(void *address, size_t length, bool write);
 uint64_t rmt_os_available(void); /* bytes: the least of MemAvailable and the cgroup's headroom */
 int rmt_os_wipe_on_fork_page(
     void **ret_address); /* one page, zero in a child however it was made */

@@ -4,9 +4,12 @@
  * died or when this process has other credentials than it had then.  Forked children share their
  * parent's.
  */
+#include "base/atomic.h"
 #include "base/fault.h"
 #include "base/nocancel.h"
 #include "base/os.h"
+#include "process/rights.h"
+#include "process/spare.h"
 #include "process/start.h"
 #include "process/task.h"
 #include <ramet/arena.h>
@@ -20,16 +23,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct credentials {
-    uid_t uid, euid;
-    gid_t gid, egid;
-};
-
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int server_socket = -1; /* under the mutex, as all of this */
 static pid_t server_pid;
-static pid_t server_owner; /* the process whose child the server is */
-static struct credentials server_rights;
+static pid_t server_owner;                   /* the process whose child the server is */
+static struct rmt_rights server_rights;      /* of its client, when it was started */
+static unsigned spares = RMT_SPARES_DEFAULT; /* of the next server */
 
 /* Servers that were given up and had not ended by then: they do when the last who has their socket
  * open closes it.  Waited for whenever a server is asked for something. */
@@ -38,16 +37,6 @@ static struct former {
     pid_t pid; /* 0: none */
     pid_t owner;
 } former[FORMER];
-
-static struct credentials rights_now(void)
-{
-    return (struct credentials){getuid(), geteuid(), getgid(), getegid()};
-}
-
-static bool same_rights(const struct credentials *a, const struct credentials *b)
-{
-    return a->uid == b->uid && a->euid == b->euid && a->gid == b->gid && a->egid == b->egid;
-}
 
 /* True if this process need not think of it again. */
 static bool reaped(pid_t pid, pid_t owner)
@@ -94,9 +83,14 @@ static int start_server(void)
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
-    char text[16];
-    snprintf(text, sizeof text, "%d", pair[1]);
+    struct rmt_rights
+        now; /* the server has no more than this: who raises them meanwhile starts anew */
+    uint32_t mask;
+    rmt_rights_now(&now, &mask);
+    char text[32];
+    snprintf(text, sizeof text, "%d:%u", pair[1], spares);
     r = rmt_exec_self(RMT_SERVER_FLAG, ramet_arena_fd(), text, pair[1], &server_pid);
+    RMT_STEP();
     close(pair[1]);
     if (r < 0) {
         close(pair[0]);
@@ -104,51 +98,20 @@ static int start_server(void)
     }
     server_socket = pair[0];
     server_owner = getpid();
-    server_rights = rights_now();
+    server_rights = now;
     return 0;
 }
 
 static int ensure_server(void)
 {
-    struct credentials now = rights_now();
     reap_former();
-    if (server_socket >= 0 && !same_rights(&now, &server_rights))
-        drop_server();
     return server_socket >= 0 ? 0 : start_server();
 }
 
-static int send_request(const ramet_ref *request, int status_fd, int directory)
-{
-    RMT_NO_CANCEL;
-    int r = rmt_fault(RMT_FAULT_SENDMSG);
-    if (r < 0)
-        return r;
-    struct rmt_server_request packet = {.request = *request};
-    struct iovec part = {&packet, sizeof packet};
-    const int fds[RMT_SERVER_FDS] = {status_fd, 0, 1, 2, directory};
-    union {
-        char space[CMSG_SPACE(sizeof fds)];
-        struct cmsghdr align;
-    } control;
-    memset(&control, 0, sizeof control);
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fds);
-    memcpy(CMSG_DATA(c), fds, sizeof fds);
-    ssize_t n;
-    do {
-        n = sendmsg(server_socket, &message, MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
-}
+#define UNHEARD 1 /* the request was taken, but will not be run: it may be made again */
 
-/* The pid of the child; -EPIPE if the server is gone. */
-static int read_pid(int fd, pid_t *ret_pid)
+/* The pid of the child that has begun; UNHEARD; <0 if there is none. */
+static int read_begun(int fd, pid_t *ret_pid)
 {
     RMT_NO_CANCEL;
     struct rmt_server_reply reply;
@@ -158,8 +121,8 @@ static int read_pid(int fd, pid_t *ret_pid)
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return -errno;
-    if (n != (ssize_t)sizeof reply)
-        return -EPIPE;
+    if (n != (ssize_t)sizeof reply || reply.ended)
+        return UNHEARD; /* who had received it died before the task */
     if (reply.pid < 0)
         return reply.pid;
     *ret_pid = reply.pid;
@@ -178,7 +141,24 @@ static void end_child(pid_t pid, int status_fd)
         ;
 }
 
-static int request_once(const ramet_ref *request, int directory, struct rmt_started *ret_started)
+#define CHANGED 2 /* the request was sent to a server of other rights, and not allowed to run */
+
+/* While whoever takes the packet wakes up. */
+static int allow(struct rmt_self *self, const struct rmt_handle *request, uint32_t attempt)
+{
+    struct rmt_rights now;
+    uint32_t mask;
+    rmt_rights_now(&now, &mask);
+    if (!rmt_rights_same(&now, &server_rights)) {
+        drop_server();
+        return CHANGED;
+    }
+    rmt_request_allow(self, request, attempt, mask);
+    return 0;
+}
+
+static int request_once(struct rmt_self *self, const struct rmt_handle *request, uint32_t attempt,
+                        int directory, struct rmt_started *ret_started)
 {
     RMT_NO_CANCEL;
     int r = ensure_server();
@@ -189,10 +169,17 @@ static int request_once(const ramet_ref *request, int directory, struct rmt_star
         return -errno;
     pid_t pid = 0;
     int pidfd = -1;
-    r = send_request(request, status[1], directory);
+    const struct rmt_server_request packet = {.request = rmt_handle_ref(request),
+                                              .attempt = attempt};
+    const int fds[RMT_SERVER_FDS] = {status[1], 0, 1, 2, directory};
+    r = rmt_packet_send(server_socket, &packet, sizeof packet, fds, RMT_SERVER_FDS);
+    RMT_STEP();
     close(status[1]);
     if (r == 0)
-        r = read_pid(status[0], &pid);
+        r = allow(self, request, attempt);
+    RMT_STEP();
+    if (r == 0)
+        r = read_begun(status[0], &pid);
     if (r == 0) {
         r = rmt_os_pidfd_open(pid, &pidfd);
         if (r == -ESRCH) { /* it has ended, and was reaped: its status is in the pipe */
@@ -202,7 +189,7 @@ static int request_once(const ramet_ref *request, int directory, struct rmt_star
             end_child(pid, status[0]);
         }
     }
-    if (r < 0) {
+    if (r != 0) {
         close(status[0]);
         return r;
     }
@@ -210,7 +197,30 @@ static int request_once(const ramet_ref *request, int directory, struct rmt_star
     return 0;
 }
 
-int rmt_start_forkserver(const ramet_ref *request, struct rmt_started *ret_started)
+/* A spare that was killed with the request costs another attempt, a server that was killed a new
+ * server, once.  Whoever kills each of them as it comes gets an error, not a loop. */
+#define ATTEMPTS 16
+
+static int request_started(struct rmt_self *self, const struct rmt_handle *request, int directory,
+                           struct rmt_started *ret_started)
+{
+    bool anew = false;
+    int r = UNHEARD;
+    for (uint32_t i = 1; i <= ATTEMPTS && (r == UNHEARD || r == CHANGED); i++) {
+        r = request_once(self, request, i, directory, ret_started);
+        if ((r == -EPIPE || r == -ECONNRESET) && !anew) {
+            drop_server();
+            anew = true;
+            r = UNHEARD;
+        }
+    }
+    if (r != 0) /* whoever still has it must not run it any more */
+        rmt_request_allow(self, request, RMT_ATTEMPT_NONE, 0);
+    return r > 0 || r == -ECONNRESET ? -EPIPE : r;
+}
+
+int rmt_start_forkserver(struct rmt_self *self, const struct rmt_handle *request,
+                         struct rmt_started *ret_started)
 {
     RMT_NO_CANCEL;
     for (int i = 0; i < 3; i++) {
@@ -221,13 +231,35 @@ int rmt_start_forkserver(const ramet_ref *request, struct rmt_started *ret_start
     if (directory < 0)
         return -errno;
     pthread_mutex_lock(&mutex);
-    int r = request_once(request, directory, ret_started);
-    if (r == -EPIPE || r == -ECONNRESET) { /* the server has died: a new one, once */
-        drop_server();
-        r = request_once(request, directory, ret_started);
-    }
+    int r = request_started(self, request, directory, ret_started);
     pthread_mutex_unlock(&mutex);
     close(directory);
+    return r;
+}
+
+int ramet_forkserver_start(const ramet_forkserver_options *options)
+{
+    if (options && (options->size != sizeof *options || options->spares > RAMET_SPARES_MAX))
+        return -EINVAL;
+    int r = ramet_join();
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&mutex);
+    struct rmt_rights now;
+    uint32_t mask;
+    rmt_rights_now(&now, &mask);
+    if (server_socket >= 0 && server_owner == getpid() && reaped(server_pid, server_owner))
+        drop_server();
+    if (server_socket >= 0 && !rmt_rights_same(&now, &server_rights))
+        drop_server();
+    if (server_socket >= 0) {
+        r = -EALREADY;
+    } else {
+        if (options)
+            spares = options->spares;
+        r = ensure_server();
+    }
+    pthread_mutex_unlock(&mutex);
     return r;
 }
 

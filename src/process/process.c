@@ -6,6 +6,7 @@
 #include "arena/wait.h"
 #include "base/nocancel.h"
 #include "base/os.h"
+#include "process/packet.h"
 #include "process/start.h"
 #include "process/task.h"
 #include <ramet/arena.h>
@@ -33,8 +34,8 @@ struct ramet_process {
     int code;
 };
 
-static int start(const ramet_process_options *options, const struct rmt_handle *request,
-                 struct rmt_started *ret_started)
+static int start(struct rmt_self *self, const ramet_process_options *options,
+                 const struct rmt_handle *request, struct rmt_started *ret_started)
 {
     ramet_ref ref = rmt_handle_ref(request);
     switch (options->method) {
@@ -43,7 +44,7 @@ static int start(const ramet_process_options *options, const struct rmt_handle *
     case RAMET_SPAWN:
         return rmt_start_spawn(&ref, ret_started);
     case RAMET_FORKSERVER:
-        return rmt_start_forkserver(&ref, ret_started);
+        return rmt_start_forkserver(self, request, ret_started);
     }
     return -EINVAL;
 }
@@ -67,7 +68,7 @@ int ramet_process_start(const ramet_process_options *options, ramet_process **re
         free(p);
         return r;
     }
-    r = start(options, &p->request, &started);
+    r = start(self, options, &p->request, &started);
     if (r < 0) {
         rmt_handle_close(self, &p->request);
         free(p);

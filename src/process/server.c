@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * server.c: the fork server: a fresh execution of the program that has done nothing but join the
- * arena, and forks on request.  One thread; it ends when the last client has closed the socket.
+ * arena.  It keeps spares, which take requests by themselves (spare.c), and forks on request when
+ * none is there to take it.  One thread; it ends when the last client has closed the socket.
  *
  * A request comes as one packet with five descriptors: the status pipe, the client's 0, 1 and 2,
- * and its working directory.  The pid, and in the end the exit status, go to the status pipe.
+ * and its working directory.  To the status pipe goes in the end how the child ended.
+ *
+ * Who receives: the spares, as long as any is ready; then the server does not even look at the
+ * socket.  Of several who wait the kernel wakes one for a packet, and if that one is killed or
+ * stopped with the wake but without the packet, nobody else hears of it.  So from such a spare's
+ * end or stop on the server looks, too, until a request has been taken.
  */
 #include "base/os.h"
+#include "process/spare.h"
 #include "process/start.h"
 #include "process/task.h"
 #include <ramet/arena.h>
@@ -20,11 +27,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct served { /* children that live */
+static struct served { /* children that run a request */
     pid_t pid;
-    int status_fd;
+    int status_fd; /* -1: nobody is to be told */
 } *served;
-static size_t served_count, served_room;
+static size_t served_count, served_room; /* room is there for the spares, too */
+
+static struct spare { /* children that have not reported one */
+    pid_t pid;
+    bool stopped;
+} spares[RAMET_SPARES_MAX];
+static size_t spare_count, spares_wanted;
+static bool wary; /* a spare may have failed to take a request: look for oneself, fork no more */
+
+static int client, signals;
+static int report_from, report_to; /* the server's end, and the spares' */
+static bool batch;                 /* the server gives way to its children: rmt_os_batch */
 
 static void close_all(const int *fds, int count)
 {
@@ -32,146 +50,241 @@ static void close_all(const int *fds, int count)
         close(fds[i]);
 }
 
-int rmt_server_receive(int socket, struct rmt_server_request *ret_request, int fds[RMT_SERVER_FDS])
+static size_t spares_ready(void)
 {
-    union {
-        char space[CMSG_SPACE(sizeof(int) * RMT_SERVER_FDS)];
-        struct cmsghdr align;
-    } control;
-    struct iovec part = {ret_request, sizeof *ret_request};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             /* not CMSG_SPACE, in which one descriptor more has room */
-                             .msg_controllen = CMSG_LEN(sizeof(int) * RMT_SERVER_FDS)};
+    size_t n = 0;
+    for (size_t i = 0; i < spare_count; i++)
+        n += !spares[i].stopped;
+    return n;
+}
+
+static void reply(int fd, const struct rmt_server_reply *answer)
+{
     ssize_t n;
     do {
-        n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    } while (n < 0 && errno == EINTR);
-    if (n <= 0)
-        return n < 0 ? -errno : 0;
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    int count = 0;
-    if (c && c->cmsg_len <= CMSG_LEN(sizeof(int) * RMT_SERVER_FDS) && c->cmsg_level == SOL_SOCKET &&
-        c->cmsg_type == SCM_RIGHTS) {
-        count = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)count);
-    }
-    if (n == (ssize_t)sizeof *ret_request && count == RMT_SERVER_FDS)
-        return 1;
-    close_all(fds, count);
-    return -EPROTO;
+        n = write(fd, answer, sizeof *answer);
+    } while (n < 0 && errno == EINTR); /* the client may be gone: then there is nobody to tell */
 }
 
-static void reply(int fd, pid_t pid, int code)
+/* In a child just forked: without what the server has for itself and for its other children. */
+static void become_other(void)
 {
-    struct rmt_server_reply answer = {.pid = pid, .code = code};
-    /* Smaller than PIPE_BUF: whole or not at all.  The client may be gone: nobody to tell. */
-    if (write(fd, &answer, sizeof answer) < 0)
-        return;
-}
-
-static _Noreturn void become_child(const struct rmt_server_request *request, const int *fds,
-                                   int socket, int signals)
-{
-    close(socket);
+    if (batch)
+        rmt_os_batch(false);
     close(signals);
-    close(fds[0]);
-    for (size_t i = 0; i < served_count; i++)
-        close(served[i].status_fd);
-    for (int i = 0; i < 3; i++) {
-        if (dup2(fds[1 + i], i) < 0)
-            rmt_child_exit(RMT_EXIT_LOST);
+    close(report_from);
+    for (size_t i = 0; i < served_count; i++) {
+        if (served[i].status_fd >= 0)
+            close(served[i].status_fd);
     }
-    if (fchdir(fds[4]) < 0)
-        rmt_child_exit(RMT_EXIT_LOST);
-    close_all(fds + 1, RMT_SERVER_FDS - 1);
-    rmt_child_exit(rmt_request_run(&request->request, true));
 }
 
-static int remember(pid_t pid, int status_fd)
+/* So that whoever is to be remembered can be. */
+static int make_room(void)
 {
-    if (served_count == served_room) {
-        size_t room = served_room ? served_room * 2 : 16;
-        struct served *s = realloc(served, room * sizeof *s);
-        if (!s)
-            return -ENOMEM;
-        served = s;
-        served_room = room;
-    }
-    served[served_count++] = (struct served){pid, status_fd};
+    if (served_count + spare_count < served_room)
+        return 0;
+    size_t room = served_room ? served_room * 2 : 16;
+    struct served *s = realloc(served, room * sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    served = s;
+    served_room = room;
     return 0;
 }
 
-static void serve(const struct rmt_server_request *request, const int *fds, int socket, int signals)
+static void serve(const struct rmt_server_request *request, const int *fds)
 {
-    int r = remember(0, fds[0]); /* before there is a child that could not be remembered */
+    int r = make_room();
+    RMT_STEP();
     pid_t pid = r < 0 ? -1 : fork();
     if (pid == 0) {
-        served_count--;
-        become_child(request, fds, socket, signals);
+        become_other();
+        close(client);
+        close(report_to);
+        rmt_child_begin(request, fds);
     }
+    RMT_STEP();
     if (pid < 0) {
-        reply(fds[0], r < 0 ? r : -errno, 0);
-        if (r == 0)
-            served_count--;
+        const struct rmt_server_reply none = {.pid = r < 0 ? r : -errno};
+        reply(fds[0], &none);
         close(fds[0]);
     } else {
-        served[served_count - 1].pid = pid;
-        reply(fds[0], pid, 0);
+        served[served_count++] = (struct served){pid, fds[0]};
     }
     close_all(fds + 1, RMT_SERVER_FDS - 1);
+}
+
+/* ---- spares */
+
+static int fork_spare(void)
+{
+    pid_t server = getpid();
+    int r = make_room();
+    if (r < 0)
+        return r;
+    RMT_STEP();
+    pid_t pid = rmt_fork_outside();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        become_other();
+        rmt_spare_run(client, report_to, server);
+    }
+    RMT_STEP();
+    spares[spare_count++] = (struct spare){.pid = pid};
+    return 0;
+}
+
+static void refill(void)
+{
+    while (!wary && spare_count < RAMET_SPARES_MAX && spares_ready() < spares_wanted)
+        wary = fork_spare() < 0; /* until the next request: it may be better then */
+}
+
+static struct spare *find_spare(pid_t pid)
+{
+    for (size_t i = 0; i < spare_count; i++) {
+        if (spares[i].pid == pid)
+            return &spares[i];
+    }
+    return NULL;
+}
+
+/* Spares that have been given a request are children like others. */
+static void hear_reports(void)
+{
+    struct rmt_spare_report given;
+    int fd, r;
+    do {
+        r = rmt_packet_receive(report_from, &given, sizeof given, &fd, 1, MSG_DONTWAIT);
+        if (r == -EMFILE) /* its end cannot be told: the client will see only that it came */
+            fd = -1;
+        struct spare *s = r == 1 || r == -EMFILE ? find_spare(given.pid) : NULL;
+        if (s) {
+            *s = spares[--spare_count];
+            served[served_count++] = (struct served){given.pid, fd};
+            wary = false;
+        } else if (r == 1) {
+            close(fd);
+        }
+    } while (r == 1 || r == -EPROTO || r == -EMFILE);
+}
+
+/* ---- ends */
+
+static void ended(pid_t pid, int status)
+{
+    const struct rmt_server_reply answer = {.pid = pid,
+                                            .ended = 1,
+                                            .code = WIFSIGNALED(status) ? -WTERMSIG(status)
+                                                                        : WEXITSTATUS(status)};
+    RMT_STEP();
+    struct spare *s = find_spare(pid);
+    if (s) { /* of no use any more, whatever the reason */
+        *s = spares[--spare_count];
+        wary = true;
+        return;
+    }
+    for (size_t i = 0; i < served_count; i++) {
+        if (served[i].pid != pid)
+            continue;
+        if (served[i].status_fd >= 0) {
+            reply(served[i].status_fd, &answer);
+            RMT_STEP();
+            close(served[i].status_fd);
+        }
+        served[i] = served[--served_count];
+        break;
+    }
+}
+
+static void stopped_or_continued(pid_t pid, bool stopped)
+{
+    struct spare *s = find_spare(pid);
+    if (s) {
+        s->stopped = stopped;
+        wary |= stopped;
+    }
 }
 
 static void reap(void)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        ramet_reap(pid);
-        for (size_t i = 0; i < served_count; i++) {
-            if (served[i].pid != pid)
-                continue;
-            reply(served[i].status_fd, pid,
-                  WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
-            close(served[i].status_fd);
-            served[i] = served[--served_count];
-            break;
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+        hear_reports(); /* what it said came before */
+        if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+            stopped_or_continued(pid, WIFSTOPPED(status));
+            continue;
         }
+        ramet_reap(pid);
+        ended(pid, status);
     }
 }
 
-_Noreturn void rmt_server_run(int socket)
+/* ---- the loop */
+
+static int open_all(void)
 {
     sigset_t set;
+    int pair[2];
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGINT); /* Ctrl-C is for the programs; this one ends with them */
     sigaddset(&set, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     sigdelset(&set, SIGPIPE);
-    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals < 0)
+    signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    report_from = pair[0];
+    report_to = pair[1];
+    return 0;
+}
+
+/* False at the end. */
+static bool receive(void)
+{
+    struct rmt_server_request request;
+    int fds[RMT_SERVER_FDS];
+    RMT_STEP();
+    int r = rmt_server_receive(client, &request, fds, MSG_DONTWAIT);
+    RMT_STEP();
+    if (r == 1) {
+        wary = false;
+        serve(&request, fds);
+    }
+    return r == 1 || r == -EPROTO || r == -EMFILE ||
+           r == -EAGAIN; /* a spare may have been quicker */
+}
+
+_Noreturn void rmt_server_run(int socket, unsigned wanted)
+{
+    client = socket;
+    spares_wanted = wanted < RAMET_SPARES_MAX ? wanted : RAMET_SPARES_MAX;
+    if (open_all() < 0)
         rmt_child_exit(RMT_EXIT_LOST);
+    (void)rmt_os_multiprocessor(); /* once for all children */
+    batch = rmt_os_batch(true);
     for (;;) {
-        struct pollfd p[2] = {{.fd = socket, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        refill();
+        bool look = wary || spares_ready() == 0;
+        struct pollfd p[3] = {{.fd = signals, .events = POLLIN},
+                              {.fd = report_from, .events = POLLIN},
+                              {.fd = look ? client : -1, .events = POLLIN}};
+        if (poll(p, 3, -1) < 0 && errno != EINTR)
             break;
-        if (p[1].revents) {
+        if (p[1].revents)
+            hear_reports();
+        if (p[0].revents) {
             struct signalfd_siginfo info;
             while (read(signals, &info, sizeof info) > 0)
                 ;
             reap();
         }
-        if (p[0].revents) {
-            struct rmt_server_request request;
-            int fds[RMT_SERVER_FDS];
-            int r = rmt_server_receive(socket, &request, fds);
-            if (r == 1)
-                serve(&request, fds, socket, signals);
-            else if (r != -EPROTO)
-                break;
-        }
+        if (p[2].revents && !receive())
+            break;
     }
     rmt_child_exit(0);
 }

@@ -53,7 +53,7 @@ int rmt_start_fork(const ramet_ref *request, struct rmt_started *ret_started)
     if (pid < 0)
         return -errno;
     if (pid == 0)
-        rmt_child_exit(rmt_request_run(request, false));
+        rmt_child_exit(rmt_request_run(request, 0));
     return with_pidfd(pid, ret_started);
 }
 

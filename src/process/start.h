@@ -6,10 +6,12 @@
 #ifndef RMT_START_H
 #define RMT_START_H
 
+#include "arena/handle.h"
+
 #include <ramet/process.h>
 
 /* argv[1] of executed children: [2] descriptor of the arena, [3] the request, or the server's
- * socket */
+ * socket and how many spares it keeps */
 #define RMT_CHILD_FLAG "--ramet-child"
 #define RMT_SERVER_FLAG "--ramet-server"
 
@@ -22,26 +24,11 @@ struct rmt_started {
 
 int rmt_start_fork(const ramet_ref *request, struct rmt_started *ret_started);
 int rmt_start_spawn(const ramet_ref *request, struct rmt_started *ret_started);
-int rmt_start_forkserver(const ramet_ref *request, struct rmt_started *ret_started);
+int rmt_start_forkserver(struct rmt_self *self, const struct rmt_handle *request,
+                         struct rmt_started *ret_started);
 
 /* Runs the program anew with the three arguments; `keep` stays open in it under the number in its
  * argument. */
 int rmt_exec_self(const char *flag, int arena_fd, const char *last, int keep, pid_t *ret_pid);
-
-/* What the client sends to the server, with the descriptors {status pipe, 0, 1, 2, working
- * directory}. */
-#define RMT_SERVER_FDS 5
-struct rmt_server_request {
-    ramet_ref request;
-};
-/* 1 a request, 0 the end, -EPROTO what is none, <0.  Of a request the descriptors are the caller's,
- * of what is none they are closed. */
-int rmt_server_receive(int socket, struct rmt_server_request *ret_request, int fds[RMT_SERVER_FDS]);
-
-/* What comes back on the status pipe: first the pid (or minus errno), later how it ended. */
-struct rmt_server_reply {
-    int32_t pid;
-    int32_t code; /* as ramet_process_join gives it */
-};
 
 #endif

@@ -10,6 +10,7 @@
 #include <ramet/arena.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,22 +81,6 @@ static int pack_environment(char **ret_text, size_t *ret_size)
     return 0;
 }
 
-/* A mask can only be read by setting it; for that instant files of other threads would get none. */
-static uint32_t current_umask(void)
-{
-    RMT_NO_CANCEL;
-    FILE *f = fopen("/proc/self/status", "re");
-    char line[256];
-    unsigned mask = 022;
-    while (f && fgets(line, sizeof line, f)) {
-        if (sscanf(line, "Umask: %o", &mask) == 1)
-            break;
-    }
-    if (f)
-        fclose(f);
-    return mask;
-}
-
 static int open_refs(struct rmt_self *self, const ramet_process_options *o,
                      struct rmt_handle *handles, uint64_t *offsets)
 {
@@ -122,9 +107,15 @@ static int build(struct rmt_self *self, const ramet_process_options *o, const ui
         .parent_alive = rmt_os_ticks(),
         .daemon = o->daemon != 0,
         .pdeathsig = gettid() == getpid() && o->method != RAMET_FORKSERVER,
-        .umask = o->method == RAMET_FORKSERVER ? current_umask() : 0,
         .signal_mask = blocked_signals(),
+        .asker = self->word,
     };
+    cpu_set_t cpus;
+    _Static_assert(sizeof cpus == sizeof request.affinity, "");
+    if (o->method == RAMET_FORKSERVER && sched_getaffinity(0, sizeof cpus, &cpus) == 0) {
+        memcpy(request.affinity, &cpus, sizeof cpus);
+        request.affinity_size = sizeof cpus;
+    }
     char *environment = NULL;
     size_t environment_size = 0;
     int r = o->method == RAMET_FORKSERVER ? pack_environment(&environment, &environment_size) : 0;
@@ -167,8 +158,45 @@ int rmt_request_make(struct rmt_self *self, const ramet_process_options *o,
 
 /* ---- the child's side */
 
-static void restore(const struct rmt_request *request, const char *environment)
+/* The parent's environment in the place of this process's, whose strings stay: somebody may have
+ * kept pointers to them. */
+static int set_environment(const char *text, size_t size)
 {
+    size_t count = 0;
+    for (const char *at = text; at < text + size; at += strnlen(at, size) + 1)
+        count++;
+    char **list = malloc((count + 1) * sizeof *list + size + 1);
+    if (!list)
+        return -ENOMEM;
+    char *copy = (char *)(list + count + 1);
+    memcpy(copy, text, size);
+    copy[size] = 0;
+    size_t n = 0;
+    for (char *at = copy; at < copy + size; at += strlen(at) + 1) {
+        if (strchr(at, '='))
+            list[n++] = at;
+    }
+    list[n] = NULL;
+    environ = list; /* it stays: it is the environment from now on */
+    return 0;
+}
+
+static int restore_affinity(const struct rmt_request *request)
+{
+    cpu_set_t now, cpus;
+    if (request->affinity_size != sizeof cpus)
+        return 0;
+    memcpy(&cpus, request->affinity, sizeof cpus);
+    if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &cpus))
+        return 0;
+    return sched_setaffinity(0, sizeof cpus, &cpus) < 0 ? -errno : 0;
+}
+
+static int restore(const struct rmt_request *request, const char *environment)
+{
+    int r = restore_affinity(request);
+    if (r < 0)
+        return r;
     sigset_t set;
     sigemptyset(&set);
     for (int s = 1; s <= 64; s++) {
@@ -177,17 +205,7 @@ static void restore(const struct rmt_request *request, const char *environment)
     }
     pthread_sigmask(SIG_SETMASK, &set, NULL);
     umask((mode_t)request->umask);
-    clearenv();
-    const char *end = environment + request->environment_size;
-    while (environment < end) {
-        size_t n = strnlen(environment, (size_t)(end - environment));
-        char *entry = strndup(environment, n);
-        if (entry && strchr(entry, '='))
-            putenv(entry); /* the entry stays: it is the environment from now on */
-        else
-            free(entry);
-        environment += n + 1;
-    }
+    return set_environment(environment, request->environment_size);
 }
 
 bool rmt_request_sound(const struct rmt_request *r, size_t size)
@@ -200,7 +218,7 @@ bool rmt_request_sound(const struct rmt_request *r, size_t size)
            ((const char *)(r + 1))[r->name_size - 1] == 0;
 }
 
-int rmt_request_run(const ramet_ref *ref, bool by_server)
+int rmt_request_run(const ramet_ref *ref, uint32_t attempt)
 {
     struct rmt_self *self;
     struct rmt_handle handle;
@@ -218,8 +236,9 @@ int rmt_request_run(const ramet_ref *ref, bool by_server)
         return RMT_EXIT_LOST;
     const char *name = (const char *)(request + 1);
     const char *arg = name + request->name_size;
-    if (by_server)
-        restore(request, arg + request->arg_size);
+    if (attempt != 0 && (rmt_request_allowed(self, &handle, attempt) < 0 ||
+                         restore(request, arg + request->arg_size) < 0))
+        return RMT_EXIT_LOST;
     if (request->daemon &&
         rmt_follow(request->parent, request->parent_alive, request->pdeathsig != 0) < 0)
         return RMT_EXIT_LOST;
@@ -237,6 +256,21 @@ int rmt_request_run(const ramet_ref *ref, bool by_server)
     free(copy);
     rmt_handle_close(self, &handle);
     return code;
+}
+
+#define WARM_HEAP 32768
+
+void rmt_request_warm(void)
+{
+    char *environment;
+    size_t size;
+    if (pack_environment(&environment, &size) == 0)
+        free(environment);
+    (void)blocked_signals();
+    char *heap = malloc(WARM_HEAP);
+    if (heap)
+        explicit_bzero(heap, WARM_HEAP); /* which no compiler leaves out */
+    free(heap);
 }
 
 _Noreturn void rmt_child_exit(int code)
@@ -268,14 +302,15 @@ int ramet_enter(int argc, char **argv, const ramet_task *tasks, size_t count)
         if (r == 0)
             r = ramet_attach(fd);
         drop(fd);
-        rmt_child_exit(r < 0 ? RMT_EXIT_LOST : rmt_request_run(&ref, false));
+        rmt_child_exit(r < 0 ? RMT_EXIT_LOST : rmt_request_run(&ref, 0));
     }
     if (argc == 4 && strcmp(argv[1], RMT_SERVER_FLAG) == 0) {
-        int fd = atoi(argv[2]);
-        if (ramet_attach(fd) < 0)
+        int fd = atoi(argv[2]), socket;
+        unsigned spares;
+        if (sscanf(argv[3], "%d:%u", &socket, &spares) != 2 || ramet_attach(fd) < 0)
             rmt_child_exit(RMT_EXIT_LOST);
         drop(fd);
-        rmt_server_run(atoi(argv[3]));
+        rmt_server_run(socket, spares);
     }
     return 0;
 }

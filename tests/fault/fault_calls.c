@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -216,6 +217,8 @@ REAL(ssize_t, readlink, (const char *path, char *to, size_t size))
 FAIL_OR_CALL(readlink, EACCES, -1, (path, to, size))
 REAL(int, fchdir, (int fd))
 FAIL_OR_CALL(fchdir, EACCES, -1, (fd))
+REAL(int, sched_setaffinity, (pid_t pid, size_t size, const cpu_set_t *cpus))
+FAIL_OR_CALL(sched_setaffinity, EPERM, -1, (pid, size, cpus))
 REAL(int, dup2, (int from, int to))
 FAIL_OR_CALL(dup2, EBUSY, -1, (from, to))
 
@@ -323,10 +326,15 @@ long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
 long __wrap_syscall(long number, ...)
 {
-    long a[6];
+    long a[6] = {0};
+    int count = number == SYS_futex                ? 6
+                : number == SYS_pidfd_send_signal  ? 4
+                : number == SYS_sched_setscheduler ? 3
+                : number == SYS_sched_getscheduler ? 1
+                                                   : 2; /* as many as there are */
     va_list arguments;
     va_start(arguments, number);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < count; i++)
         a[i] = va_arg(arguments, long);
     va_end(arguments);
     if (number == SYS_pidfd_open && fails("pidfd_open", EMFILE))

@@ -9,6 +9,9 @@
 
 #include <pthread.h>
 #include <ramet/ramet.h>
+#include <sched.h>
+
+int __real_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *cpus);
 
 /* What no call gives: the child could not begin (exit code 120), so that it is as if it had failed.
  */
@@ -97,6 +100,33 @@ static int start(enum ramet_start_method method, int daemon)
     return 0;
 }
 
+/* Each start is a fork of the server's, then. */
+static int start_without_spares(int daemon)
+{
+    const ramet_forkserver_options none = {.size = sizeof none, .spares = 0};
+    int r = ramet_forkserver_start(&none);
+    return r < 0 && r != -EALREADY ? r : start(RAMET_FORKSERVER, daemon);
+}
+
+/* By a member that is bound to one processor since its server was started. */
+static int start_bound(void)
+{
+    cpu_set_t all, one;
+    int r = ramet_forkserver_start(NULL);
+    if (r < 0 && r != -EALREADY)
+        return r;
+    CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    }
+    CHECK(__real_sched_setaffinity(0, sizeof one, &one) == 0);
+    r = start(RAMET_FORKSERVER, 0);
+    CHECK(__real_sched_setaffinity(0, sizeof all, &all) == 0);
+    return r;
+}
+
 static const ramet_wait now = {.size = sizeof now, .deadline = 0};
 
 /* A child that has been started ends only by being killed; one that has not must not be there. */
@@ -151,11 +181,21 @@ START(by_server, RAMET_FORKSERVER, 0)
 START(daemon_by_fork, RAMET_FORK, 1)
 START(daemon_by_server, RAMET_FORKSERVER, 1)
 
+static int by_forks(void)
+{
+    return start_without_spares(0);
+}
+static int daemon_by_forks(void)
+{
+    return start_without_spares(1);
+}
+
 static const struct operation operations[] = {
     {"fork", prepare, by_fork, NULL, {NOT_BEGUN}, NULL},
     {"spawn", prepare, by_spawn, NULL, {0}, NULL},
     {"forkserver", prepare, by_server, NULL, {0}, NULL},
     {"forkserver that is there", prepare_with_server, by_server, NULL, {0}, NULL},
+    {"forkserver without spares", prepare, by_forks, NULL, {0}, NULL},
     {"fork of a child that stays", prepare, stay_by_fork, NULL, {0}, NULL},
     {"spawn of a child that stays", prepare, stay_by_spawn, NULL, {0}, NULL},
     {"forkserver, a child that stays", prepare_with_server, stay_by_server, NULL, {0}, NULL},
@@ -164,6 +204,10 @@ static const struct operation operations[] = {
     {"spawn: the child", prepare, by_spawn, NULL, {NOT_BEGUN}, "spawned"},
     {"forkserver: the server", prepare, by_server, NULL, {NOT_BEGUN, SERVER_GONE}, "server"},
     {"forkserver: the child", prepare, by_server, NULL, {NOT_BEGUN}, "served"},
+    {"forkserver: the child, bound", prepare, start_bound, NULL, {NOT_BEGUN}, "served"},
+    {"no spares: the server", prepare, by_forks, NULL, {NOT_BEGUN, SERVER_GONE}, "server"},
+    {"no spares: the child", prepare, by_forks, NULL, {NOT_BEGUN}, "served"},
+    {"no spares: a daemonic child", prepare, daemon_by_forks, NULL, {NOT_BEGUN}, "served"},
     {"forkserver: a daemonic child", prepare, daemon_by_server, NULL, {NOT_BEGUN}, "served"},
 };
 

@@ -6,6 +6,7 @@
 #include "arena/local.h"
 #include "channel/message.h"
 #include "fuzz.h"
+#include "process/packet.h"
 #include "process/start.h"
 #include "process/task.h"
 
@@ -13,6 +14,8 @@
 #include <ramet/ramet.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+extern char **environ;
 
 static int noop(const void *arg, size_t size)
 {
@@ -64,8 +67,8 @@ static void packet(struct input *in)
     } got = {.beyond = 0x5a5a5a5a};
     struct rmt_server_request request;
     send_packet(pair[0], in, take_byte(in) % (MANY + 1));
-    int r = rmt_server_receive(pair[1], &request, got.fds);
-    MUST(r == 1 || r == -EPROTO);
+    int r = rmt_server_receive(pair[1], &request, got.fds, 0);
+    MUST(r == 1 || r == -EPROTO || r == -EMFILE);
     MUST(got.beyond == 0x5a5a5a5a);
     for (int i = 0; r == 1 && i < RMT_SERVER_FDS; i++)
         MUST(close(got.fds[i]) == 0);
@@ -90,7 +93,7 @@ static void request(struct input *in)
     r.arg_size = take_byte(in) % 48;
     r.environment_size = take_byte(in) % 16;
     size_t size = 5 + r.arg_size + r.environment_size;
-    bool by_server = change & 1;
+    uint32_t attempt = change & 1;
     if (change & 2)
         r.size = take_word(in);
     if (change & 4)
@@ -108,10 +111,16 @@ static void request(struct input *in)
     const struct iovec parts[] = {{&r, change & 128 ? take_byte(in) % sizeof r : sizeof r},
                                   {rest, size < sizeof rest ? size : sizeof rest}};
     MUST(rmt_self(&self) == 0);
+    r.asker = rest[60] & 1 ? self->word : take_word(in);
+    rmt_store32_relaxed(&r.allowed, (1 + (rest[61] & 1u)) << 1 | (rest[62] & 1u));
     MUST(rmt_message_build(self, parts, 2, NULL, 0, &hold, &offset) == 0);
     MUST(rmt_handle_create(self, hold, &handle) == 0);
     ramet_ref ref = rmt_handle_ref(&handle);
-    int code = rmt_request_run(&ref, by_server);
+    char **before = environ;
+    int code = rmt_request_run(&ref, attempt);
+    if (environ != before)
+        free(environ);
+    environ = before;
     MUST(code == 0 || code == RMT_EXIT_LOST);
     rmt_handle_close(self, &handle);
 }
