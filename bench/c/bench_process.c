@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * bench_process.c: from the call that starts a process to its first instruction, by the fork
- * server, against fork and exec of /bin/true, with a small parent and with one of 1 GB.
+ * server with a spare ready, against fork and exec of /bin/true, with a small parent and with one
+ * of 1 GB, and against the limit: a packet with as many descriptors to a process that sleeps for
+ * it.
  */
 #include "bench.h"
 #include <ramet/process.h>
@@ -9,9 +11,17 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #define GIB (1ull << 30)
+#define FDS 5 /* that a start sends */
+
+/* Before each start, by whatever means: by then the next spare is there, and asleep. */
+static void rest(void)
+{
+    usleep(2000);
+}
 
 static int first_instruction(const void *arg, size_t size)
 {
@@ -41,6 +51,7 @@ static int64_t start_all(uint64_t count, enum ramet_start_method method)
         ramet_process *process;
         ramet_item item;
         int code;
+        rest();
         int64_t then, start = bench_now();
         MUST(ramet_process_start(&options, &process));
         MUST(ramet_queue_get(queue, NULL, &item));
@@ -69,6 +80,7 @@ static int64_t fork_exec(uint64_t count, int whole)
         int ends[2], status;
         char byte;
         MUST(pipe2(ends, O_CLOEXEC));
+        rest();
         int64_t start = bench_now();
         pid_t pid = fork();
         MUST(pid);
@@ -96,6 +108,77 @@ static int64_t to_exec(uint64_t count)
 static int64_t to_end(uint64_t count)
 {
     return fork_exec(count, 1);
+}
+
+/* ---- the limit */
+
+union control {
+    char space[CMSG_SPACE(sizeof(int) * FDS)];
+    struct cmsghdr align;
+};
+
+/* Says when it was woken, and closes what it was given. */
+static _Noreturn void sleeper(int socket, int answer)
+{
+    for (;;) {
+        char byte;
+        union control control;
+        struct iovec part = {&byte, 1};
+        struct msghdr message = {.msg_iov = &part,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = sizeof control};
+        if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) <= 0)
+            _exit(0);
+        int64_t now = bench_now();
+        int fds[FDS];
+        memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
+        for (int i = 0; i < FDS; i++)
+            close(fds[i]);
+        if (write(answer, &now, sizeof now) != (ssize_t)sizeof now)
+            _exit(1);
+    }
+}
+
+static int64_t packet(uint64_t count)
+{
+    int pair[2], answer[2], status;
+    int64_t sum = 0;
+    MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+    MUST(pipe2(answer, O_CLOEXEC));
+    pid_t pid = fork();
+    MUST(pid);
+    if (pid == 0) {
+        close(pair[0]);
+        sleeper(pair[1], answer[1]);
+    }
+    close(pair[1]);
+    close(answer[1]);
+    for (uint64_t i = 0; i < count; i++) {
+        const int fds[FDS] = {0, 1, 2, 0, 1};
+        union control control = {.space = {0}};
+        char byte = 0;
+        struct iovec part = {&byte, 1};
+        struct msghdr message = {.msg_iov = &part,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = sizeof control};
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fds);
+        memcpy(CMSG_DATA(c), fds, sizeof fds);
+        rest();
+        int64_t then, start = bench_now();
+        MUST(sendmsg(pair[0], &message, MSG_NOSIGNAL));
+        if (read(answer[0], &then, sizeof then) != (ssize_t)sizeof then)
+            bench_fail(__FILE__, __LINE__, "the sleeper");
+        sum += then - start;
+    }
+    close(pair[0]);
+    close(answer[0]);
+    MUST(waitpid(pid, &status, 0));
+    return sum;
 }
 
 /* ---- the same from a parent that has touched 1 GB.  The memory goes with each measurement, so
@@ -128,7 +211,8 @@ static const struct bench_case cases[] = {
      .count = 100,
      .subject = {{.name = "ramet", .run = forkserver},
                  {.name = "fork+exec of /bin/true", .most = 0.2, .run = to_exec},
-                 {.name = "fork+exec+wait", .run = to_end}}},
+                 {.name = "fork+exec+wait", .run = to_end},
+                 {.name = "bare packet to a sleeper", .run = packet}}},
     {.name = "the same, parent of 1 GB",
      .count = 20,
      .subject = {{.name = "ramet", .run = large_forkserver},
