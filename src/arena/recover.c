@@ -121,12 +121,21 @@ struct each {
     uint64_t process; /* process word of the dead */
 };
 
+/* Whether the word that somebody sleeps on names the dead process: a lock may have come to it since
+ * that one fell asleep for another's.  (Of any other word this is a wake too many.) */
+static bool names(uint64_t waits, uint64_t process)
+{
+    return waits % 8 == 0 && rmt_reach(waits) == 0 &&
+           rmt_word_process(rmt_load64((rmt_a64 *)rmt_at(waits))) == process;
+}
+
 static int wake_who_waits_for(uint64_t offset, void *arg)
 {
     const struct each *each = arg;
     struct rmt_thread *t = rmt_at(offset);
     uint64_t waits = rmt_load64(&t->waits);
-    if (waits != 0 && rmt_word_process(rmt_load64_relaxed(&t->waits_owner)) == each->process)
+    if (waits != 0 && (rmt_word_process(rmt_load64_relaxed(&t->waits_owner)) == each->process ||
+                       names(waits, each->process)))
         wake_all(waits);
     return 0;
 }
