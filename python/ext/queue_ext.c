@@ -509,6 +509,7 @@ static PyMethodDef joinable_methods[] = {
 static PyMethodDef simple_methods[] = {
     {"put", FAST(simple_put), FAST_FLAGS, simple_put_doc},
     {"get", simple_get, METH_NOARGS, simple_get_doc},
+    {"_get_nowait", rmt_py_queue_get_nowait, METH_NOARGS, rmt_py_queue_get_nowait_doc},
     {"empty", simple_empty, METH_NOARGS, empty_doc},
     {"close", queue_close, METH_NOARGS, close_doc},
     SENDING,

@@ -47,20 +47,33 @@ def _use_feeder(cls: Any) -> None:
 
 
 class _End:
-    """Stands where the standard library's queue has an end of its pipe."""
+    """Stands where the standard library's queue has an end of its pipe.
+
+    As there, a process that closes one end has the other one left: a queue is closed with both.
+    """
 
     def __init__(self, queue: "Queue | SimpleQueue") -> None:
         self._queue = queue
 
     @property
     def closed(self) -> bool:
-        return self._queue._closed
+        return self._queue._closed or type(self) in vars(self._queue).get("_closed_ends", ())
 
     def close(self) -> None:
-        self._queue.close()
+        ends = vars(self._queue).setdefault("_closed_ends", set())
+        ends.add(type(self))
+        if len(ends) == 2:
+            self._queue.close()
+
+
+class _Writer(_End):
+    """The end of a queue to which is put."""
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("a queue in shared memory has no descriptor for putting")
+
+    def send(self, obj: Any) -> None:
+        self._queue.put(obj)
 
 
 class _Reader(_End):
@@ -74,12 +87,37 @@ class _Reader(_End):
         return self._queue._fd()
 
     def poll(self, timeout: float | None = 0.0) -> bool:
+        if not self._queue.empty():
+            return True
         from multiprocessing.connection import wait  # late: it takes long to import
 
         return bool(wait([self], timeout)) and not self._queue.empty()
 
     def recv(self) -> Any:
-        return self._queue.get()
+        if "_read_lock" not in vars(self._queue):
+            return self._queue.get()
+        # As after _ReadLock.acquire(): what poll() saw may be another's by now.
+        with suppress(Empty):
+            return self._queue._get_nowait()
+        return None
+
+
+class _ReadLock:
+    """Stands where the standard library's queue has the lock of those who get.
+
+    Its pool takes it for good, to throw away what is in the queue. Ours has no such lock, and does
+    not keep others from getting; but from then on a `recv()` does not wait in this process.
+    """
+
+    def __init__(self, queue: "SimpleQueue") -> None:
+        self._queue = queue
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        vars(self._queue)["_read_lock"] = True
+        return True
+
+    def release(self) -> None:
+        vars(self._queue).pop("_read_lock", None)
 
 
 class _Waits:
@@ -153,8 +191,8 @@ class Queue(_ramet.Queue, _std.Queue, _Waits):
         return _Reader(self)
 
     @property
-    def _writer(self) -> _End:
-        return _End(self)
+    def _writer(self) -> _Writer:
+        return _Writer(self)
 
 
 class JoinableQueue(_ramet.JoinableQueue, Queue, _std.JoinableQueue):
@@ -179,8 +217,12 @@ class SimpleQueue(_ramet.SimpleQueue, _std.SimpleQueue):
         return _Reader(self)
 
     @property
-    def _writer(self) -> _End:
-        return _End(self)
+    def _rlock(self) -> _ReadLock:
+        return _ReadLock(self)
+
+    @property
+    def _writer(self) -> _Writer:
+        return _Writer(self)
 
 
 def __getattr__(name: str) -> Any:

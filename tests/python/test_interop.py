@@ -5,6 +5,7 @@ What is written for `multiprocessing` gets a context, a queue or a process of ra
 tell the difference.
 """
 
+import concurrent.futures
 import copyreg
 import io
 import logging
@@ -144,6 +145,41 @@ def use_ours(ours, value):
     with value:
         value.value += 1
     ours.put("done")
+
+
+def test_their_pool(context):
+    with multiprocessing.pool.Pool(2, context=context) as pool:
+        assert pool.map(square, range(50)) == [n * n for n in range(50)]
+        assert list(pool.imap(square, range(5))) == [0, 1, 4, 9, 16]
+        assert pool.apply(square, (3,)) == 9
+        pool.close()
+        pool.join()
+
+
+def test_their_executor(context):
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+        assert list(executor.map(square, range(50))) == [n * n for n in range(50)]
+        assert executor.submit(square, 3).result() == 9
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(divmod, 1, 0).result()
+
+
+def test_their_pool_ends_what_is_under_way(context):
+    """terminate() throws away what is in a queue from which workers still get."""
+    for _ in range(3):
+        with multiprocessing.pool.Pool(2, context=context) as pool:
+            pool.map_async(square, range(10_000), chunksize=1)
+            pool.imap(square, range(10_000))
+
+
+def kill_worker():
+    os.kill(os.getpid(), 9)
+
+
+def test_their_executor_sees_that_a_worker_of_ours_died(context):
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        with pytest.raises(concurrent.futures.process.BrokenProcessPool):
+            executor.submit(kill_worker).result()
 
 
 # ------------------------------------------------------------------------------------- managers
