@@ -199,12 +199,36 @@ static void in_child(void)
     }
 }
 
+/* Puts `to` where `from` stands, or, if that is 0, where nothing does.  With the list full it is
+ * not noted, and reservations are kept as long as it lives. */
+static void note_outside(pid_t from, pid_t to)
+{
+    rmt_table_lock();
+    struct rmt_member *m = rmt_local.slot != 0 ? rmt_member_at(rmt_local.slot) : NULL;
+    uint32_t n = m ? rmt_load32_relaxed(&m->outside_count) : 0, i = 0;
+    while (i < n && rmt_load32_relaxed(&m->outside[i]) != (uint32_t)from)
+        i++;
+    if (m && (i < n || (from == 0 && n < RMT_OUTSIDERS))) {
+        rmt_store32(&m->outside[i], (uint32_t)to);
+        if (i == n)
+            rmt_store32(&m->outside_count, n + 1);
+    }
+    rmt_table_unlock();
+}
+
 pid_t rmt_fork_outside(void)
 {
     outside = true;
     pid_t pid = fork();
     outside = false;
+    if (pid > 0)
+        note_outside(0, pid);
     return pid;
+}
+
+void rmt_outside_over(pid_t pid)
+{
+    note_outside(pid, 0);
 }
 
 int rmt_fork_setup(void)

@@ -111,6 +111,7 @@ enum rmt_member_state {
     RMT_MEMBER_LIVE = 3,
     RMT_MEMBER_DYING = 4,
 };
+#define RMT_OUTSIDERS 64
 #define RMT_MEMBER_THREADS 3 /* in the slot itself; [0] is for the library's own bookkeeping */
 struct rmt_member {
     rmt_a64 state;
@@ -128,8 +129,10 @@ struct rmt_member {
     rmt_a64 watched;    /* bit n: a word of which rmt_watch_bit is n; by this process */
     rmt_a64 watch_hits; /* bits of words that were woken; set by who wakes, taken by the watcher */
     rmt_a32 watch;      /* the watcher sleeps here: a bell, see channel/bell.h; rung by who wakes */
-    rmt_a32 spare0;
-    uint64_t spare[52];
+    /* Children that are to be no members yet (fork.c): by this process, its count 0 before LIVE. */
+    rmt_a32 outside_count;          /* of these words; only grows */
+    rmt_a32 outside[RMT_OUTSIDERS]; /* pid; 0 none */
+    uint64_t spare[20];
     struct rmt_thread thread[RMT_MEMBER_THREADS];
 }; /* 2048 bytes */
 

@@ -140,6 +140,19 @@ static int wake_who_waits_for(uint64_t offset, void *arg)
     return 0;
 }
 
+/* Whether `pid` is a child that the member in `slot` wants outside, whose own it is then as long as
+ * that one lives: not one for which a slot is reserved. */
+static bool is_outside(uint32_t slot, uint64_t state, pid_t pid)
+{
+    const struct rmt_member *m = rmt_member_at(slot);
+    uint32_t n = rmt_load32(&m->outside_count);
+    for (uint32_t i = 0; i < n && i < RMT_OUTSIDERS; i++) {
+        if (rmt_load32(&m->outside[i]) == (uint32_t)pid)
+            return !rmt_dead(rmt_word((uint32_t)(state >> 32), 0, slot));
+    }
+    return false;
+}
+
 /* 1 if process `pid` has the arena mapped and is nobody: a child between its fork and its claim, or
  * one that was made behind our back. */
 static int is_nobody(pid_t pid, void *unused)
@@ -148,8 +161,10 @@ static int is_nobody(pid_t pid, void *unused)
     uint64_t high = rmt_load64(&rmt_header()->members_high);
     for (uint32_t slot = 1; slot < high; slot++) {
         uint64_t state = rmt_load64(&rmt_member_at(slot)->state);
-        if (rmt_member_pid_of(state) == pid && (rmt_member_state_of(state) == RMT_MEMBER_LIVE ||
-                                                rmt_member_state_of(state) == RMT_MEMBER_JOINING))
+        enum rmt_member_state is = rmt_member_state_of(state);
+        if (rmt_member_pid_of(state) == pid && (is == RMT_MEMBER_LIVE || is == RMT_MEMBER_JOINING))
+            return 0;
+        if (is == RMT_MEMBER_LIVE && is_outside(slot, state, pid))
             return 0;
     }
     return rmt_os_maps_inode(pid, rmt_local.dev, rmt_local.ino) > 0;

@@ -144,8 +144,11 @@ struct rmt_fork_hook {
 void rmt_fork_register(const struct rmt_fork_hook *hook);
 
 /* fork(2) whose child maps the arena like its parent, but is no member, and has nothing open, until
- * it first asks for its rmt_self: it costs no slot while it waits for work. */
+ * it first asks for its rmt_self: it costs no slot while it waits for work.  The parent notes it in
+ * its own slot, so that nobody takes it for a child for which a slot is reserved (recover.c), until
+ * it says that this is over: the child is going to ask, or has been waited for. */
 pid_t rmt_fork_outside(void);
+void rmt_outside_over(pid_t pid);
 
 /* Reads what every member needs, so that this process, just forked, has the pages mapped. */
 void rmt_arena_touch(void);

@@ -37,6 +37,7 @@ static struct spare { /* children that have not reported one */
     pid_t pid;
     bool stopped;
 } spares[RAMET_SPARES_MAX];
+_Static_assert(RAMET_SPARES_MAX <= RMT_OUTSIDERS, "each stands in the server's slot");
 static size_t spare_count, spares_wanted;
 static bool wary; /* a spare may have failed to take a request: look for oneself, fork no more */
 
@@ -162,6 +163,7 @@ static void hear_reports(void)
             fd = -1;
         struct spare *s = r == 1 || r == -EMFILE ? find_spare(given.pid) : NULL;
         if (s) {
+            rmt_outside_over(given.pid);
             *s = spares[--spare_count];
             served[served_count++] = (struct served){given.pid, fd};
             wary = false;
@@ -182,6 +184,7 @@ static void ended(pid_t pid, int status)
     RMT_STEP();
     struct spare *s = find_spare(pid);
     if (s) { /* of no use any more, whatever the reason */
+        rmt_outside_over(pid);
         *s = spares[--spare_count];
         wary = true;
         return;

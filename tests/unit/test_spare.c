@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <pthread.h>
 #include <ramet/arena.h>
 #include <ramet/process.h>
 #include <ramet/queue.h>
@@ -305,6 +306,40 @@ static void what_a_child_has(void)
     CHECK(join(other) == -SIGKILL);
 }
 
+static bool ends_in_fork; /* this process, with what a fork reserves for its child */
+
+/* Registered before the library's, so that it runs after. */
+static void before_fork(void)
+{
+    if (ends_in_fork)
+        raise(SIGKILL);
+}
+
+static void end_in_fork(void *unused)
+{
+    (void)unused;
+    ends_in_fork = true;
+    CHECK(fork() < 0); /* in vain: it does not come back */
+}
+
+/* It maps the arena and is nobody, as is a child between its fork and its first instruction; for
+ * which it must not be taken. */
+static void a_spare_is_nobodys_child(void)
+{
+    ramet_usage before = {.size = sizeof before}, now = before;
+    pid_t spare;
+    until_spares(server(), 1, &spare);
+    OK(ramet_arena_usage(&before));
+    pid_t pid = child(end_in_fork, NULL);
+    CHECK(finish(pid) == -SIGKILL);
+    ramet_reap(pid);
+    do { /* the server may not have said yet whose child the spare is */
+        OK(ramet_sweep());
+        OK(ramet_arena_usage(&now));
+    } while (now.blocks != before.blocks);
+    CHECK(now.members == before.members);
+}
+
 static void an_idle_spare_is_killed(void)
 {
     for (int i = 0; i < 10; i++) {
@@ -444,6 +479,7 @@ int main(int argc, char **argv)
 {
     OK(ramet_enter(argc, argv, tasks, sizeof tasks / sizeof tasks[0]));
     watchdog();
+    CHECK(pthread_atfork(before_fork, NULL, NULL) == 0);
     for (int fd = 3; fd < 1024; fd++) /* what the test was started with is nobody's business */
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     OK(ramet_queue_create(NULL, &ran));
@@ -451,6 +487,7 @@ int main(int argc, char **argv)
     RUN(bad_options);
     RUN(a_start_is_given_to_a_spare);
     RUN(a_spare_is_no_member);
+    RUN(a_spare_is_nobodys_child);
     RUN(what_a_child_has);
     RUN(an_idle_spare_is_killed);
     RUN(an_idle_spare_is_stopped);
