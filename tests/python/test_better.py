@@ -184,13 +184,12 @@ def test_interrupted_it_shows_one_traceback(method):
 def test_interrupted_the_standard_library_shows_many():
     with Family(path_of("interrupted"), "multiprocessing", "fork") as family:
         until_busy(family)
-        # The workers first, or else the main program might end them before they have said it.
+        # Only the workers, or else the main program might end them before they have said it. It is
+        # not waited for: some versions hang there for good.
         for pid in family.members().keys() - {family.process.pid}:
             os.kill(pid, signal.SIGINT)
-        until_read(family.process.stderr, "Traceback")
-        os.kill(family.process.pid, signal.SIGINT)
-        _, _, err = family.finish()
-    assert "Traceback" in err
+        for _ in range(2):
+            until_read(family.process.stderr, "Traceback")
 
 
 # ------------------------------------------------------------------------------------- /dev/shm

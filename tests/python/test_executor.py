@@ -369,12 +369,13 @@ def test_a_program_that_ends_without_shutdown(tmp_path, method):
     script.write_text(
         textwrap.dedent(
             f"""
+            import os
             import time
             import ramet
 
             def call(number):
                 time.sleep(0.01)
-                print("call", number, flush=True)
+                os.write(1, f"call {{number}}\\n".encode())  # at once, whatever stdout is
 
             if __name__ == "__main__":
                 executor = ramet.ProcessPoolExecutor(2, ramet.get_context({method!r}))
