@@ -107,10 +107,6 @@ void rmt_recover_slot(struct rmt_self *self, uint32_t slot,
 /* Whether a reservation is void: its maker is dead, and the child cannot come any more. */
 bool rmt_reservation_is_void(const struct rmt_member *m, uint64_t state);
 
-/* Who recovers something else sees it when he is done with that: the caller, who is just doing so.
- * Of a process that is proven dead; makes no system call, takes no guard. */
-void rmt_mark_dying(uint64_t word);
-
 /* sweep.c: as those in self.h, by pidfd alone; also under the table lock */
 int rmt_sweep(struct rmt_self *self);
 

@@ -111,6 +111,11 @@ int rmt_dead(uint64_t word);
 #define RMT_LOOK_PERIOD 250000000 /* ns */
 int rmt_dead_thorough(uint64_t word);
 
+/* Of a process that is proven dead, where the caller cannot recover it here and now: from then on
+ * everybody's rmt_dead says so, and whoever sweeps, or is done with a recovery, recovers it.  Makes
+ * no system call, takes no guard. */
+void rmt_mark_dying(uint64_t word);
+
 /* Whether the thread of `word` has ended with a lock that it alone could give back.  If so, no
  * other thread has its word as long as its process lives. */
 bool rmt_thread_ended(uint64_t word);

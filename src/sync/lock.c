@@ -142,9 +142,12 @@ static bool ready(struct rmt_watch *watch, enum rmt_watch_when when)
             return true;
     } while ((seen & RMT_FLAG_WAITERS) == 0 &&
              !rmt_cas64(&lock->word, &seen, seen | RMT_FLAG_WAITERS));
-    if (when == RMT_WATCH_SLICE)
-        return rmt_dead_thorough(seen & ~RMT_FLAGS);
-    return when == RMT_WATCH_SETTLE && rmt_dead(seen & ~RMT_FLAGS);
+    uint64_t owner = seen & ~RMT_FLAGS;
+    if (when == RMT_WATCH_SLICE && rmt_dead_thorough(owner)) {
+        rmt_mark_dying(owner); /* for who tries now: he would not look at its memory map again */
+        return true;
+    }
+    return when == RMT_WATCH_SETTLE && rmt_dead(owner);
 }
 
 void rmt_lock_watch(struct rmt_lock *lock, struct rmt_watch *ret_watch)

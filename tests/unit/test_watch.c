@@ -104,6 +104,33 @@ static void a_death_makes_ready(void)
     rmt_watch_close(&s);
 }
 
+static void hold_and_exec(void *arg)
+{
+    (void)arg;
+    static char name[] = "sleep";
+    char *const argv[] = {name, name, NULL};
+    OK(ramet_lock_acquire(lock, NULL));
+    rmt_store64(&word[0], 1);
+    execve("/proc/self/exe", argv, environ); /* not execl: tests/qemu/preload.c */
+}
+
+/* That is seen in its memory map, at which the family looks now and then: who was told that the
+ * lock may be had must get it, though the look is just over. */
+static void a_leave_by_exec_makes_ready(void)
+{
+    struct rmt_watch l;
+    rmt_store64(&word[0], 0);
+    pid_t pid = child(hold_and_exec, NULL);
+    await_value(&word[0], 1);
+    rmt_lock_watch(rmt_lock_of(lock), &l);
+    OK(rmt_watch_open(&l));
+    CHECK(readable(&l, -1));
+    CHECK(ramet_lock_acquire(lock, at_once()) == -EOWNERDEAD);
+    OK(ramet_lock_release(lock));
+    rmt_watch_close(&l);
+    kill_child(pid);
+}
+
 /* Lives and dies among the watched, and leaves its filter behind. */
 static void watch_and_die(void *arg)
 {
@@ -193,8 +220,11 @@ static void many(void)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
+    while (argc > 1) /* another program by now: hold_and_exec */
+        pause();
     watchdog();
     word = words(3);
     OK(ramet_lock_create(NULL, &lock));
@@ -203,6 +233,7 @@ int main(void)
     OK(ramet_semaphore_create(&options, &semaphore));
     RUN(others_ring);
     RUN(a_death_makes_ready);
+    RUN(a_leave_by_exec_makes_ready);
     RUN(dead_watchers_do_no_harm);
     RUN(a_child_has_its_own);
     RUN(many);
