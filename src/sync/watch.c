@@ -56,8 +56,9 @@ static bool pass(uint64_t hits, enum rmt_watch_when when)
     return first != NULL;
 }
 
-static void watch(struct rmt_self *self, struct rmt_waiter *w, struct rmt_member *m,
-                  uint64_t offset)
+/* Until there have been no watches for a while, and then has said that it does not run: 0; or until
+ * there is nothing to wait for any more: -ENOTRECOVERABLE. */
+static int watch(struct rmt_self *self, struct rmt_waiter *w, struct rmt_member *m, uint64_t offset)
 {
     int64_t last = rmt_os_now();
     for (unsigned idle = 0;;) {
@@ -79,8 +80,10 @@ static void watch(struct rmt_self *self, struct rmt_waiter *w, struct rmt_member
         running = idle < 4;
         bool over = !running;
         pthread_mutex_unlock(&mutex);
-        if (over || rmt_sleep(w, &m->watch, v, offset, 0) == -ENOTRECOVERABLE)
-            return;
+        if (over)
+            return 0;
+        if (rmt_sleep(w, &m->watch, v, offset, 0) == -ENOTRECOVERABLE)
+            return -ENOTRECOVERABLE;
     }
 }
 
@@ -90,17 +93,20 @@ static void *run(void *unused)
     struct rmt_waiter w;
     uint64_t offset;
     (void)unused;
-    if (rmt_self(&self) == 0 && rmt_wait_start(&w, self, NULL) == 0) {
+    int r = rmt_self(&self);
+    if (r == 0)
+        r = rmt_wait_start(&w, self, NULL);
+    if (r == 0) {
         struct rmt_member *m = rmt_watch_slot(self, &offset);
         w.spins = 0;
-        watch(self, &w, m, offset + offsetof(struct rmt_member, watch));
+        r = watch(self, &w, m, offset + offsetof(struct rmt_member, watch));
     }
-    /* If it has failed, nobody shall wait for what will not be told: a try will say why. */
+    if (r == 0)
+        return NULL; /* another may run by now */
+    /* Nobody shall wait for what will not be told: a try will say why. */
     pthread_mutex_lock(&mutex);
-    if (running) {
-        running = false;
-        raise_all();
-    }
+    running = false;
+    raise_all();
     pthread_mutex_unlock(&mutex);
     return NULL;
 }
