@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#define SLICE 200000000 /* ns: less than the longest slice of a sleep */
+#define SLICE 200000000 /* ns, from one look that nobody asked for to the next */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 /* Under the mutex: */
@@ -82,6 +82,7 @@ static int watch(struct rmt_self *self, struct rmt_waiter *w, struct rmt_member 
         pthread_mutex_unlock(&mutex);
         if (over)
             return 0;
+        w->slice = last + SLICE - now; /* also where others ring all the time */
         if (rmt_sleep(w, &m->watch, v, offset, 0) == -ENOTRECOVERABLE)
             return -ENOTRECOVERABLE;
     }

@@ -12,7 +12,7 @@
  *     ready() tells, and unless it is ready has done to the word what a sleeper does before it
  *     sleeps: so a change after that rings.
  *
- * A raised watch is not looked at again before it is settled, but for a look every quarter of a
+ * A raised watch is not looked at again before it is settled, but for a look five times a
  * second, which also finds what no wake tells of (an owner who died, an item that others took).
  *
  * Processes and threads: every call may be made by any thread, but that a watch is closed last.
