@@ -13,6 +13,7 @@ import collections
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ._ramet import Watch
@@ -80,7 +81,12 @@ async def obtain(
                 line.waiting.appendleft(future)  # it has waited longest
             else:
                 line.waiting.append(future)
-            await future
+            try:
+                await future
+            except BaseException:  # cancelled: others may wait here for long
+                with suppress(ValueError):  # woken at the same time; so will be the next
+                    line.waiting.remove(future)
+                raise
     finally:
         line.users -= 1
         if not line.users:

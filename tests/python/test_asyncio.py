@@ -2,6 +2,7 @@
 """Waiting in an event loop for what other processes do: nothing is lost, no thread for a call."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -238,6 +239,28 @@ def test_a_bounded_queue():
         assert found == [0, 1, 2, 4, 5]
         await asyncio.wait(tasks)
         assert queue.empty()
+
+    asyncio.run(main())
+
+
+def test_who_gives_up_waiting_leaves_nothing_behind():
+    def futures():
+        gc.collect()
+        return sum(type(found) is asyncio.Future for found in gc.get_objects())
+
+    async def main():
+        queue = ramet.Queue()
+        patient = asyncio.ensure_future(queue.aget())
+        await until_waiting(1)
+        before = futures()
+        for _ in range(100):
+            task = asyncio.ensure_future(queue.aget())
+            await until_waiting(1)
+            task.cancel()
+            await asyncio.wait([task])
+        assert futures() < before + 50
+        queue.put("there")
+        assert await patient == "there"
 
     asyncio.run(main())
 
