@@ -24,7 +24,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 async def until(workers: Workers, track: Callable[[Callable[[], None]], Any]) -> None:
     """Have the keeper track what `track(wake)` returns, and wait until wake() is called.
 
-    Also if nothing more will come: then the pool is over.
+    Also if nothing more will come: then the pool is over, or what was to come is there by now.
     """
     loop = asyncio.get_running_loop()
     future = loop.create_future()
@@ -35,7 +35,7 @@ async def until(workers: Workers, track: Callable[[Callable[[], None]], Any]) ->
 
     tracked = track(wake)
     workers.keep(tracked)
-    if workers.over() is not None:  # and perhaps the keeper has left
+    if workers.over() is not None or workers.keeper_left:
         wake()
     try:
         await future

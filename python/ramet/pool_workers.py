@@ -133,6 +133,7 @@ class Workers:
         self.feeds: set[Any] = set()
         self.tracked: dict[Any, None] = {}  # have callbacks: the keeper waits for them
         self.keeper: threading.Thread | None = None
+        self.keeper_left = False  # for good: the workers have left, and nothing was tracked
         self.bell = -1  # eventfd on which the keeper waits when it tracks nothing
         self.owner = os.getpid()
 
@@ -305,6 +306,7 @@ class Workers:
                 tracked = list(self.tracked)
                 gone = self.state == CLOSE and not self.pool and not self.leaving
                 if not tracked and (self.state == TERMINATE or gone):
+                    self.keeper_left = True
                     return
             # Results that another thread takes meanwhile have no job any more.
             wanted = [result._job for result in tracked if result._want()]

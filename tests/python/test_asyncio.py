@@ -12,6 +12,7 @@ import time
 import pytest
 import ramet
 from ramet.pool import PoolTerminated, WorkerDied
+from ramet.pool_async import until
 from ramet.queues import ShutDown
 
 
@@ -158,6 +159,22 @@ def test_iteration_over_errors(pool):
         with pytest.raises(WorkerDied):
             await anext(iterator)
         assert [n async for n in iterator] == [4, 5]
+
+    asyncio.run(main())
+
+
+def test_a_result_that_came_with_the_end_of_the_pool_is_there():
+    """As where the last worker has left since the task looked."""
+
+    async def main():
+        pool = ramet.Pool(2)
+        result = pool.apply_async(square, (3,))
+        pool.close()
+        while pool._workers.keeper.is_alive():
+            await asyncio.sleep(0.001)
+        await until(pool._workers, result._listen)
+        assert await result == 9
+        pool.join()
 
     asyncio.run(main())
 
