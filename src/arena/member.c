@@ -63,6 +63,7 @@ static void write_identity(struct rmt_member *m)
     rmt_poke64(&m->image, rmt_os_image());
     rmt_poke64(&m->looked, 0);
     rmt_store32_relaxed(&m->outside_count, 0);
+    rmt_store64_relaxed(&m->watched, 0);
 }
 
 static void settle(uint32_t slot, uint32_t epoch)

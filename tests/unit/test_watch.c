@@ -143,6 +143,15 @@ static void watch_and_die(void *arg)
         pause();
 }
 
+static void watches_nothing(void *arg)
+{
+    (void)arg;
+    struct rmt_self *self;
+    uint64_t offset;
+    OK(rmt_self(&self));
+    CHECK(rmt_load64(&rmt_watch_slot(self, &offset)->watched) == 0);
+}
+
 static void dead_watchers_do_no_harm(void)
 {
     struct rmt_watch e;
@@ -153,6 +162,10 @@ static void dead_watchers_do_no_harm(void)
     await_value(&word[1], 4);
     for (int i = 0; i < 4; i++)
         kill_child(pids[i]);
+    CHECK(ramet_sweep() >= 0); /* if our own watcher has not been there first */
+    uint64_t slots = rmt_load64(&rmt_header()->members_high); /* theirs are among them */
+    for (uint64_t i = 1; i < slots; i++)
+        CHECK(finish(child(watches_nothing, NULL)) == 0);
     rmt_event_watch(rmt_event_of(event), &e);
     OK(rmt_watch_open(&e));
     CHECK(!readable(&e, 0));
