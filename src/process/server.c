@@ -2,7 +2,8 @@
  *
  * server.c: the fork server: a fresh execution of the program that has done nothing but join the
  * arena.  It keeps spares, which take requests by themselves (spare.c), and forks on request when
- * none is there to take it.  One thread; it ends when the last client has closed the socket.
+ * none is there to take it.  One thread; it ends when the last client has closed the socket, and
+ * nobody is left who waits to be told of an end: a client that lives may have given it up.
  *
  * A request comes as one packet with five descriptors: the status pipe, the client's 0, 1 and 2,
  * and its working directory.  To the status pipe goes in the end how the child ended.
@@ -262,21 +263,36 @@ static bool receive(void)
            r == -EAGAIN; /* a spare may have been quicker */
 }
 
+/* Whether anybody has the other end of a status pipe. */
+static bool awaited(void)
+{
+    for (size_t i = 0; i < served_count; i++) {
+        struct pollfd p = {.fd = served[i].status_fd, .events = 0};
+        if (p.fd >= 0 && poll(&p, 1, 0) == 0)
+            return true;
+    }
+    return false;
+}
+
+#define LOOK_AGAIN 1000 /* ms: how soon it is seen that nobody waits any more */
+
 _Noreturn void rmt_server_run(int socket, unsigned wanted)
 {
+    bool over = false; /* the last client has closed the socket */
     client = socket;
     spares_wanted = wanted < RAMET_SPARES_MAX ? wanted : RAMET_SPARES_MAX;
     if (open_all() < 0)
         rmt_child_exit(RMT_EXIT_LOST);
     (void)rmt_os_multiprocessor(); /* once for all children */
     batch = rmt_os_batch(true);
-    for (;;) {
-        refill();
-        bool look = wary || spares_ready() == 0;
+    while (!over || awaited()) {
+        if (!over)
+            refill();
+        bool look = !over && (wary || spares_ready() == 0);
         struct pollfd p[3] = {{.fd = signals, .events = POLLIN},
                               {.fd = report_from, .events = POLLIN},
                               {.fd = look ? client : -1, .events = POLLIN}};
-        if (poll(p, 3, -1) < 0 && errno != EINTR)
+        if (poll(p, 3, over ? LOOK_AGAIN : -1) < 0 && errno != EINTR)
             break;
         if (p[1].revents)
             hear_reports();
@@ -286,8 +302,7 @@ _Noreturn void rmt_server_run(int socket, unsigned wanted)
                 ;
             reap();
         }
-        if (p[2].revents && !receive())
-            break;
+        over |= p[2].revents && !receive();
     }
     rmt_child_exit(0);
 }

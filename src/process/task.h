@@ -73,7 +73,8 @@ int rmt_follow(pid_t parent, uint64_t parent_alive, bool by_kernel);
  * own by then. */
 void rmt_request_warm(void);
 
-/* server.c: the fork server's loop, on its socket; ends when the last client has closed it. */
+/* server.c: the fork server's loop, on its socket; ends when the last client has closed it, and
+ * nobody waits for a child any more. */
 _Noreturn void rmt_server_run(int socket, unsigned spares);
 
 #endif

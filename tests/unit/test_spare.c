@@ -424,6 +424,24 @@ static void limits_are_the_parents(void)
     CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
+/* Nobody sends it anything any more, but its children run, and somebody waits for them. */
+static void a_server_that_was_given_up_tells_the_ends(void)
+{
+    struct rlimit before, now;
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    now = before;
+    now.rlim_cur = 65;
+    ramet_process *p = start("sleep");
+    pid_t child = said(), parent = server();
+    CHECK(setrlimit(RLIMIT_NOFILE, &now) == 0);
+    CHECK(join(start("limit")) == 65);
+    CHECK(alive(parent) && alive(child));
+    OK(ramet_process_kill(p));
+    CHECK(join(p) == -SIGKILL);
+    gone(parent);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+}
+
 static void groups_are_the_parents(void)
 {
     gid_t before[NGROUPS_MAX];
@@ -495,6 +513,7 @@ int main(int argc, char **argv)
     RUN(the_server_is_killed);
     RUN(processors_are_the_parents);
     RUN(limits_are_the_parents);
+    RUN(a_server_that_was_given_up_tells_the_ends);
     RUN(groups_are_the_parents);
     RUN(any_number_of_spares);
     ramet_queue_close(ran);
