@@ -60,8 +60,8 @@ typedef struct ramet_forkserver_options {
 } ramet_forkserver_options;
 
 /* Starts this process's fork server, which the first start by it does otherwise.  NULL: with one
- * spare.  -EALREADY: it is there, and was not changed.  -EINVAL, or an error of ramet_join() or of
- * ramet_process_start(). */
+ * spare.  -EALREADY: it is there, and was not changed.  -EINVAL, -EBADF (one of the descriptors 0
+ * to 2 is closed), or an error of ramet_join() or of ramet_process_start(). */
 RAMET_API int ramet_forkserver_start(const ramet_forkserver_options *options);
 
 typedef struct ramet_process ramet_process;

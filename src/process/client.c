@@ -219,14 +219,20 @@ static int request_started(struct rmt_self *self, const struct rmt_handle *reque
     return r > 0 || r == -ECONNRESET ? -EPIPE : r;
 }
 
+/* Descriptors 0 to 2 are what the child gets: they must be open.  Nor may any of the server's own
+ * have these numbers, on which its children put the client's. */
+static bool standard_open(void)
+{
+    RMT_NO_CANCEL;
+    return fcntl(0, F_GETFD) >= 0 && fcntl(1, F_GETFD) >= 0 && fcntl(2, F_GETFD) >= 0;
+}
+
 int rmt_start_forkserver(struct rmt_self *self, const struct rmt_handle *request,
                          struct rmt_started *ret_started)
 {
     RMT_NO_CANCEL;
-    for (int i = 0; i < 3; i++) {
-        if (fcntl(i, F_GETFD) < 0)
-            return -EBADF; /* descriptors 0 to 2 are what the child gets: they must be open */
-    }
+    if (!standard_open())
+        return -EBADF;
     int directory = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return -errno;
@@ -241,6 +247,8 @@ int ramet_forkserver_start(const ramet_forkserver_options *options)
 {
     if (options && (options->size != sizeof *options || options->spares > RAMET_SPARES_MAX))
         return -EINVAL;
+    if (!standard_open())
+        return -EBADF;
     int r = ramet_join();
     if (r < 0)
         return r;

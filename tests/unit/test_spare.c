@@ -261,6 +261,10 @@ static void bad_options(void)
     CHECK(ramet_forkserver_start(&o) == -EINVAL);
     o = (ramet_forkserver_options){.size = 1};
     CHECK(ramet_forkserver_start(&o) == -EINVAL);
+    int in = dup(0); /* its place would be taken by a descriptor of the server's */
+    CHECK(in > 2 && close(0) == 0);
+    CHECK(ramet_forkserver_start(NULL) == -EBADF);
+    CHECK(dup2(in, 0) == 0 && close(in) == 0);
     OK(ramet_forkserver_start(NULL));
     CHECK(ramet_forkserver_start(NULL) == -EALREADY);
 }
