@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -43,6 +44,7 @@ static size_t spare_count, spares_wanted;
 static bool wary; /* a spare may have failed to take a request: look for oneself, fork no more */
 
 static int client, signals;
+static struct sigaction told;      /* of SIGCHLD, as the server was started, and its children are */
 static int report_from, report_to; /* the server's end, and the spares' */
 static bool batch;                 /* the server gives way to its children: rmt_os_batch */
 
@@ -73,6 +75,7 @@ static void become_other(void)
 {
     if (batch)
         rmt_os_batch(false);
+    sigaction(SIGCHLD, &told, NULL);
     close(signals);
     close(report_from);
     for (size_t i = 0; i < served_count; i++) {
@@ -231,6 +234,7 @@ static void reap(void)
 
 static int open_all(void)
 {
+    const struct sigaction tell = {.sa_handler = SIG_DFL}; /* not if it were ignored, for one */
     sigset_t set;
     int pair[2];
     sigemptyset(&set);
@@ -238,6 +242,7 @@ static int open_all(void)
     sigaddset(&set, SIGINT); /* Ctrl-C is for the programs; this one ends with them */
     sigaddset(&set, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigaction(SIGCHLD, &tell, &told);
     sigdelset(&set, SIGPIPE);
     signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

@@ -115,10 +115,17 @@ static int task_policy(const void *arg, size_t size)
     return (int)syscall(SYS_sched_getscheduler, 0);
 }
 
+static int task_ignores(const void *arg, size_t size)
+{
+    (void)arg;
+    (void)size;
+    return signal(SIGCHLD, SIG_DFL) == SIG_IGN;
+}
+
 static const ramet_task tasks[] = {
-    {"limit", task_limit},   {"groups", task_groups}, {"processors", task_processors},
-    {"policy", task_policy}, {"say", task_say},       {"look", task_look},
-    {"sleep", task_sleep},
+    {"limit", task_limit},   {"groups", task_groups},   {"processors", task_processors},
+    {"policy", task_policy}, {"say", task_say},         {"look", task_look},
+    {"sleep", task_sleep},   {"ignores", task_ignores},
 };
 
 static ramet_process *start(const char *task)
@@ -373,6 +380,20 @@ static void an_idle_spare_is_stopped(void)
     }
 }
 
+/* As it is in the server from its start on. */
+static void ends_are_told_with_sigchld_ignored(void)
+{
+    end_server(0);
+    CHECK(signal(SIGCHLD, SIG_IGN) == SIG_DFL);
+    fresh_server(1);
+    CHECK(join(start("ignores")) == 1);
+    CHECK(join(start("ignores")) == 1);
+    CHECK(signal(SIGCHLD, SIG_DFL) == SIG_IGN);
+    end_server(0);
+    fresh_server(1);
+    CHECK(join(start("ignores")) == 0);
+}
+
 static void the_server_is_stopped(void)
 {
     pid_t spare, parent = server();
@@ -513,6 +534,7 @@ int main(int argc, char **argv)
     RUN(what_a_child_has);
     RUN(an_idle_spare_is_killed);
     RUN(an_idle_spare_is_stopped);
+    RUN(ends_are_told_with_sigchld_ignored);
     RUN(the_server_is_stopped);
     RUN(the_server_is_killed);
     RUN(processors_are_the_parents);
