@@ -89,6 +89,21 @@ static void warm(void)
     rmt_request_warm();
 }
 
+/* Blocked signals that came while it slept, a Ctrl-C for one, are not for the child that it becomes
+ * now: to ignore a signal discards it. */
+static void discard_signals(void)
+{
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction was;
+    sigset_t pending;
+    if (sigpending(&pending) < 0)
+        return;
+    for (int s = 1; s <= 64; s++) {
+        if (sigismember(&pending, s) == 1 && sigaction(s, &ignore, &was) == 0)
+            sigaction(s, &was, NULL);
+    }
+}
+
 _Noreturn void rmt_spare_run(int socket, int report, pid_t server)
 {
     struct rmt_server_request request;
@@ -107,6 +122,7 @@ _Noreturn void rmt_spare_run(int socket, int report, pid_t server)
     RMT_STEP();
     if (r <= 0)
         rmt_child_exit(r == 0 ? 0 : RMT_EXIT_LOST);
+    discard_signals();
     const struct rmt_spare_report given = {.pid = getpid()};
     if (rmt_packet_send(report, &given, sizeof given, fds, 1) < 0)
         rmt_child_exit(RMT_EXIT_LOST); /* nobody could tell its end; the client asks again */

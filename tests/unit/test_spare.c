@@ -380,6 +380,17 @@ static void an_idle_spare_is_stopped(void)
     }
 }
 
+/* A Ctrl-C of long ago, which it slept through. */
+static void an_idle_spare_is_sent_signals(void)
+{
+    pid_t spare;
+    until_spares(server(), 1, &spare);
+    CHECK(kill(spare, SIGINT) == 0);
+    ramet_process *p = start("say");
+    CHECK(said() == spare);
+    CHECK(join(p) == 7);
+}
+
 /* As it is in the server from its start on. */
 static void ends_are_told_with_sigchld_ignored(void)
 {
@@ -534,6 +545,7 @@ int main(int argc, char **argv)
     RUN(what_a_child_has);
     RUN(an_idle_spare_is_killed);
     RUN(an_idle_spare_is_stopped);
+    RUN(an_idle_spare_is_sent_signals);
     RUN(ends_are_told_with_sigchld_ignored);
     RUN(the_server_is_stopped);
     RUN(the_server_is_killed);
