@@ -52,7 +52,7 @@ static uint64_t variables_now(void)
 /* capget(2), of which the C library has no declaration. */
 #define CAPABILITY_VERSION_3 0x20080522
 
-static void capabilities_now(uint64_t ret[3])
+static void capabilities_now(uint64_t ret[static 3])
 {
     struct {
         uint32_t version;
@@ -88,8 +88,14 @@ static uint32_t umask_by_setting(void)
     return (uint32_t)mask;
 }
 
-/* What only /proc tells. */
-static void status_now(uint32_t *ret_umask, int64_t *ret_filters)
+static uint64_t number_in(const char *text, const char *name)
+{
+    const char *line = strstr(text, name);
+    return line ? strtoull(line + strlen(name), NULL, 16) : 0;
+}
+
+/* What only /proc tells, or by fewer calls. */
+static void status_now(uint32_t *ret_umask, struct rmt_rights *ret_rights)
 {
     RMT_NO_CANCEL;
     char text[4096];
@@ -102,7 +108,9 @@ static void status_now(uint32_t *ret_umask, int64_t *ret_filters)
     const char *line = strstr(text, "\nUmask:");
     *ret_umask = line && sscanf(line, " Umask: %o", &mask) == 1 ? mask : umask_by_setting();
     line = strstr(text, "\nSeccomp_filters:");
-    *ret_filters = line ? strtol(line + sizeof "\nSeccomp_filters:" - 1, NULL, 10) : -1;
+    ret_rights->filters = line ? strtol(line + sizeof "\nSeccomp_filters:" - 1, NULL, 10) : -1;
+    ret_rights->capabilities[3] = number_in(text, "\nCapBnd:");
+    ret_rights->capabilities[4] = number_in(text, "\nCapAmb:");
 }
 
 void rmt_rights_now(struct rmt_rights *ret_rights, uint32_t *ret_umask)
@@ -131,7 +139,8 @@ void rmt_rights_now(struct rmt_rights *ret_rights, uint32_t *ret_umask)
     now.filtered = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
     now.nice = getpriority(PRIO_PROCESS, 0);
     now.policy = rmt_os_policy();
-    status_now(ret_umask, &now.filters);
+    now.secure_bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
+    status_now(ret_umask, &now);
     *ret_rights = now;
 }
 

@@ -15,8 +15,9 @@
 
 struct rmt_rights { /* compared as bytes: filled with 0 first */
     uint64_t users[3], groups[3];
-    uint64_t more_groups; /* a hash of the list */
-    uint64_t capabilities[3];
+    uint64_t more_groups;     /* a hash of the list */
+    uint64_t capabilities[5]; /* effective, permitted, inheritable, bounding, ambient */
+    int64_t secure_bits;
     uint64_t limits[RMT_RIGHTS_LIMITS][2];
     uint64_t root[2];   /* of paths: device and inode */
     uint64_t variables; /* a hash of the environment's that are read when a program starts */

@@ -115,6 +115,15 @@ static int task_policy(const void *arg, size_t size)
     return (int)syscall(SYS_sched_getscheduler, 0);
 }
 
+#define SOME_CAPABILITY 22 /* CAP_SYS_BOOT, of which nothing here makes use */
+
+static int task_bounds(const void *arg, size_t size)
+{
+    (void)arg;
+    (void)size;
+    return prctl(PR_CAPBSET_READ, SOME_CAPABILITY, 0, 0, 0);
+}
+
 static int task_ignores(const void *arg, size_t size)
 {
     (void)arg;
@@ -125,7 +134,7 @@ static int task_ignores(const void *arg, size_t size)
 static const ramet_task tasks[] = {
     {"limit", task_limit},   {"groups", task_groups},   {"processors", task_processors},
     {"policy", task_policy}, {"say", task_say},         {"look", task_look},
-    {"sleep", task_sleep},   {"ignores", task_ignores},
+    {"sleep", task_sleep},   {"ignores", task_ignores}, {"bounds", task_bounds},
 };
 
 static ramet_process *start(const char *task)
@@ -491,6 +500,22 @@ static void groups_are_the_parents(void)
     CHECK(setgroups((size_t)count, before) == 0);
 }
 
+/* For good: a process of its own, which has its parent's server until then. */
+static void drop_bound(void *unused)
+{
+    (void)unused;
+    if (prctl(PR_CAPBSET_READ, SOME_CAPABILITY, 0, 0, 0) != 1)
+        return;
+    CHECK(join(start("bounds")) == 1);
+    if (prctl(PR_CAPBSET_DROP, SOME_CAPABILITY, 0, 0, 0) == 0) /* root may */
+        CHECK(join(start("bounds")) == 0);
+}
+
+static void capabilities_are_the_parents(void)
+{
+    CHECK(finish(child(drop_bound, NULL)) == 0);
+}
+
 static void processors_are_the_parents(void)
 {
     cpu_set_t all, one;
@@ -553,6 +578,7 @@ int main(int argc, char **argv)
     RUN(limits_are_the_parents);
     RUN(a_server_that_was_given_up_tells_the_ends);
     RUN(groups_are_the_parents);
+    RUN(capabilities_are_the_parents);
     RUN(any_number_of_spares);
     ramet_queue_close(ran);
     return 0;
