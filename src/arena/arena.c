@@ -105,8 +105,10 @@ static int settle_local(int fd, uint64_t id, uint64_t size)
 
 static int make_mark(void)
 {
-    if (rmt_member_mark != &unmarked)
+    if (rmt_member_mark != &unmarked) { /* its parent's, who was no member either: wiped */
+        rmt_store32_relaxed((rmt_a32 *)rmt_member_mark, 1);
         return 0;
+    }
     void *page;
     int r = rmt_os_wipe_on_fork_page(&page);
     if (r < 0)

@@ -54,6 +54,12 @@ static enum rmt_fault_site site;
 static int nth;
 #define INJECTED (-EDQUOT) /* an error that nothing here gives by itself */
 
+static void works(void *unused)
+{
+    (void)unused;
+    OK(sequence());
+}
+
 static void fail_once(void *through)
 {
     int before = descriptors();
@@ -63,7 +69,9 @@ static void fail_once(void *through)
     rmt_fault_disarm();
     if (r == 0)
         CHECK(write(*(int *)through, "x", 1) == 1);
-    /* What failed left nothing in the way: the same works now. */
+    /* What failed left nothing in the way: the same works now, in a child of no member as well. */
+    if (ramet_arena_fd() < 0)
+        CHECK(finish(child(works, NULL)) == 0);
     OK(sequence());
     OK(ramet_arena_check(2));
     CHECK(descriptors() == before + 1); /* the arena's */
