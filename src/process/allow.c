@@ -43,9 +43,9 @@ void rmt_request_allow(struct rmt_self *self, const struct rmt_handle *handle, u
     uint32_t seen = rmt_load32(&request->allowed);
     rmt_store64(&self->thread->wakes, at); /* before the CAS: recovery repeats the wake */
     while (!rmt_cas32(&request->allowed, &seen, attempt << 1))
-        ; /* pairs-with: request.allowed (release) */
-    if (seen & SLEEPER)
-        rmt_wake(&request->allowed, 1);
+        ;               /* pairs-with: request.allowed (release) */
+    if (seen & SLEEPER) /* one that was given up may sleep there, too */
+        rmt_wake(&request->allowed, INT32_MAX);
 }
 
 int rmt_request_allowed(struct rmt_self *self, const struct rmt_handle *handle, uint32_t attempt)
