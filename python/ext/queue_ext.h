@@ -19,7 +19,7 @@ struct rmt_py_queue {
     PyObject ob_base;         /* what PyObject_HEAD is */
     struct ramet_queue queue; /* shared NULL: not open */
     struct rmt_py_state *st;  /* of the module, which the type keeps alive */
-    struct rmt_watch *watch;  /* for its descriptor; NULL until that is asked for */
+    rmt_a64 watch;            /* address of that for its descriptor; 0 until that is asked for */
     char closed;              /* close() was called; never unset */
     char used;                /* put() was called through this object */
 };
@@ -57,10 +57,15 @@ int rmt_py_queue_check_handle(struct rmt_py_queue *o);
  * From then on the gets through this object settle it. */
 int rmt_py_queue_fd(struct rmt_py_queue *o);
 void rmt_py_queue_close_fd(struct rmt_py_queue *o);
+static inline struct rmt_watch *rmt_py_queue_watch(const struct rmt_py_queue *o)
+{
+    return (struct rmt_watch *)(uintptr_t)rmt_load64(&o->watch);
+}
 static inline void rmt_py_queue_settle(struct rmt_py_queue *o)
 {
-    if (RMT_UNLIKELY(o->watch != NULL))
-        (void)rmt_watch_settle(o->watch); /* an error is one of the next get, too */
+    struct rmt_watch *watch = rmt_py_queue_watch(o);
+    if (RMT_UNLIKELY(watch != NULL))
+        (void)rmt_watch_settle(watch); /* an error is one of the next get, too */
 }
 
 /* Raises what the negative errno of a put or get means; `timed_out`: the type for -ETIMEDOUT. */

@@ -168,26 +168,41 @@ int rmt_py_add_watch(PyObject *module)
 /* ---- the descriptor of a queue.  It stands in the queue's object, and so must not keep it alive:
  * it is no Watch. */
 
-int rmt_py_queue_fd(struct rmt_py_queue *o)
+/* The watch, open, or NULL with an exception.  In a build without the GIL several threads may come
+ * here at once: one of theirs is it. */
+static struct rmt_watch *open_for(struct rmt_py_queue *o)
 {
-    struct rmt_watch *watch = o->watch;
+    struct rmt_watch *watch = PyMem_RawMalloc(sizeof *watch);
+    uint64_t none = 0;
     int r;
 
     if (!watch) {
-        watch = PyMem_RawMalloc(sizeof *watch);
-        if (!watch) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        rmt_queue_watch(&o->queue, false, watch);
-        r = rmt_watch_open(watch);
-        if (r < 0) {
-            PyMem_RawFree(watch);
-            rmt_py_error(r, "make a descriptor for a queue");
-            return -1;
-        }
-        o->watch = watch;
-        return watch->fd;
+        PyErr_NoMemory();
+        return NULL;
+    }
+    rmt_queue_watch(&o->queue, false, watch);
+    r = rmt_watch_open(watch);
+    if (r < 0) {
+        PyMem_RawFree(watch);
+        rmt_py_error(r, "make a descriptor for a queue");
+        return NULL;
+    }
+    if (!rmt_cas64(&o->watch, &none, (uintptr_t)watch)) {
+        rmt_watch_close(watch);
+        PyMem_RawFree(watch);
+        return rmt_py_queue_watch(o);
+    }
+    return watch;
+}
+
+int rmt_py_queue_fd(struct rmt_py_queue *o)
+{
+    struct rmt_watch *watch = rmt_py_queue_watch(o);
+    int r;
+
+    if (!watch) {
+        watch = open_for(o);
+        return watch ? watch->fd : -1;
     }
     r = rmt_watch_settle(watch);
     if (r < 0) {
@@ -199,9 +214,11 @@ int rmt_py_queue_fd(struct rmt_py_queue *o)
 
 void rmt_py_queue_close_fd(struct rmt_py_queue *o)
 {
-    if (o->watch) {
-        rmt_watch_close(o->watch);
-        PyMem_RawFree(o->watch);
-        o->watch = NULL;
+    struct rmt_watch *watch = rmt_py_queue_watch(o);
+
+    if (watch) {
+        rmt_watch_close(watch);
+        PyMem_RawFree(watch);
+        rmt_store64_relaxed(&o->watch, 0);
     }
 }
