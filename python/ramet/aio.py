@@ -44,12 +44,26 @@ class _Line:
             self.watch.settle()
 
     def close(self) -> None:
-        self.loop.remove_reader(self.watch.fileno())
+        if not self.loop.is_closed():
+            self.loop.remove_reader(self.watch.fileno())
         self.watch.close()
 
 
 _Lines = dict[tuple[int, bool], _Line]
 _lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Lines] = weakref.WeakKeyDictionary()
+
+
+def _lines_of(loop: asyncio.AbstractEventLoop) -> _Lines:
+    lines = _lines.get(loop)
+    if lines is None:
+        # A loop that was closed while tasks of it waited is kept by its lines.
+        for known in _lines.keyrefs():
+            other = known()
+            if other is not None and other.is_closed():
+                for line in _lines.pop(other, {}).values():
+                    line.close()
+        lines = _lines[loop] = {}
+    return lines
 
 
 async def obtain(
@@ -60,7 +74,7 @@ async def obtain(
     It is tried whenever the object may be ready; `together`: if so, for all who wait.
     """
     loop = asyncio.get_running_loop()
-    lines = _lines.setdefault(loop, {})
+    lines = _lines_of(loop)
     key = id(obj), put
     line = lines.get(key)
     if line is None:

@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+import weakref
 
 import pytest
 import ramet
@@ -280,6 +281,27 @@ def test_who_gives_up_waiting_leaves_nothing_behind():
         assert await patient == "there"
 
     asyncio.run(main())
+
+
+def test_a_loop_that_is_closed_while_tasks_wait():
+    def left_waiting():
+        queue = ramet.Queue()
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(queue.aget())
+        loop.run_until_complete(until_waiting(1))
+        loop.close()
+        task._log_destroy_pending = False
+        return weakref.ref(loop)
+
+    loops = [left_waiting() for _ in range(10)]
+    asyncio.run(ask_in_vain())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 10
+
+
+async def ask_in_vain():
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(ramet.Queue().aget(), 0.001)
 
 
 def test_a_queue_that_is_shut_down():
