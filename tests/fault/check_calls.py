@@ -24,7 +24,8 @@ NOT_FAILED = {
         pthread_attr_destroy pthread_attr_setdetachstate pthread_attr_setstacksize
         pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_trylock
         pthread_mutex_unlock pthread_once pthread_self pthread_setcancelstate pthread_sigmask
-        sched_getaffinity sched_yield sigaddset sigdelset sigemptyset sigfillset sigismember sysconf
+        sched_getaffinity sched_yield sigaction sigaddset sigdelset sigemptyset sigfillset
+        sigismember sigpending sysconf
         posix_spawn_file_actions_destroy kill pthread_kill nanosleep
     """,
     "on pipes, sockets and files of /proc that are open they fail by the other side's doing": """
