@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import checks
@@ -22,6 +21,7 @@ from machine import (
     SetupError,
     locked,
     make_environment,
+    must,
     note,
     pythons,
     tool_environment,
@@ -48,16 +48,8 @@ def packages(python: Python) -> Path:
             shutil.rmtree(old, ignore_errors=True)
         command = [str(python.tool_python), "-m", "pip", "install", "--quiet"]
         command += ["--disable-pip-version-check", "--only-binary=:all:", "--target", str(folder)]
-        done = subprocess.run(
-            [*command, "-r", str(REQUIREMENTS)],
-            env=tool_environment(python),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode:
-            sys.stderr.write(done.stdout)
-            raise SetupError(f"pip could not get the packages of {REQUIREMENTS.name}")
+        command += ["-r", str(REQUIREMENTS)]
+        must(python, command, f"pip could not get the packages of {REQUIREMENTS.name}")
         (folder / "ready").touch()
     return folder
 

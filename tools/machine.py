@@ -144,6 +144,20 @@ def tool_environment(python: Python) -> dict[str, str]:
     return env
 
 
+def must(python: Python, command: list, failure: str) -> None:
+    """Run a command with this Python's tools; what it said is shown only if it fails."""
+    done = subprocess.run(
+        command,
+        env=tool_environment(python),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stdout)
+        raise SetupError(failure)
+
+
 def make_environment(python: Python) -> None:
     """Make .venv/<version> unless it is there and has what REQUIREMENTS says."""
     if python.missing:
@@ -160,14 +174,5 @@ def make_environment(python: Python) -> None:
             [python.executable, "-I", "-m", "venv", str(python.environment)],
             [*pip, "--disable-pip-version-check", "-r", str(REQUIREMENTS)],
         ):
-            done = subprocess.run(
-                command,
-                env=tool_environment(python),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            if done.returncode:
-                sys.stderr.write(done.stdout)
-                raise SetupError(f"could not set up .venv/{python.version}: {command[1:5]} failed")
+            must(python, command, f"could not set up .venv/{python.version}: {command[1:5]} failed")
         ready.write_text(wanted)

@@ -10,11 +10,10 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from machine import ROOT, Python, SetupError, locked, make_environment, note, tool_environment
+from machine import ROOT, Python, locked, make_environment, must, note, tool_environment
 
 SOURCES = ["include", "src", "python", "meson.build", "meson.options", "pyproject.toml"]
 PACKAGES = ROOT / "build" / "package"
@@ -71,14 +70,5 @@ def _install(python: Python, home: Path, executable: Path) -> None:
     command += ["--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]
     command += ["--ignore-installed", "--config-settings=setup-args=-Dwerror=true"]
     command += [f"--config-settings=build-dir={home / 'build'}", str(ROOT)]
-    done = subprocess.run(
-        command,
-        env=tool_environment(python),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        sys.stderr.write(done.stdout)
-        raise SetupError(f"the package does not build for Python {python.version}")
+    must(python, command, f"the package does not build for Python {python.version}")
     shutil.rmtree(home / "build")
