@@ -247,8 +247,12 @@ int main(int argc, char **argv)
     RUN(others_ring);
     RUN(a_death_makes_ready);
     RUN(a_leave_by_exec_makes_ready);
-    RUN(dead_watchers_do_no_harm);
-    RUN(a_child_has_its_own);
+    /* qemu-user 7.2 fails an assertion of its own where a process was forked off one with threads
+     * and makes one (plugins/core.c, qemu_plugin_vcpu_init_hook). */
+    if (!getenv("RAMET_QEMU")) {
+        RUN(dead_watchers_do_no_harm);
+        RUN(a_child_has_its_own);
+    }
     RUN(many);
     ramet_lock_close(lock);
     ramet_event_close(event);
