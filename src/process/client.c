@@ -263,8 +263,7 @@ int ramet_forkserver_start(const ramet_forkserver_options *options)
     if (server_socket >= 0) {
         r = -EALREADY;
     } else {
-        if (options)
-            spares = options->spares;
+        spares = options ? options->spares : RMT_SPARES_DEFAULT;
         r = ensure_server();
     }
     pthread_mutex_unlock(&mutex);
