@@ -100,10 +100,12 @@ int rmt_member_reserve(uint32_t slot, uint32_t epoch)
 int rmt_member_claim(uint32_t slot, uint32_t epoch, pid_t parent)
 {
     struct rmt_member *m = rmt_member_at(slot);
-    write_identity(m);
     uint64_t reserved = rmt_member_word(epoch, parent, RMT_MEMBER_RESERVED);
     /* Losing: the parent was found dead and its reservation taken back before this child could say
-     * that it lives. */
+     * that it lives.  Then the slot may be another's by now, whose identity must stay. */
+    if (rmt_load64(&m->state) != reserved)
+        return -ECHILD;
+    write_identity(m);
     if (!rmt_cas64(&m->state, &reserved, rmt_member_word(epoch, getpid(), RMT_MEMBER_LIVE)))
         return -ECHILD; /* not -EOWNERDEAD, which says of a lock that it was got */
     settle(slot, epoch);
