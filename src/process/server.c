@@ -307,7 +307,10 @@ _Noreturn void rmt_server_run(int socket, unsigned wanted)
                 ;
             reap();
         }
-        over |= p[2].revents && !receive();
+        if (p[2].revents && !receive()) {
+            over = true;
+            hear_reports(); /* of starts that came before */
+        }
     }
     rmt_child_exit(0);
 }
