@@ -20,8 +20,10 @@
 
 static void wake_all(uint64_t word)
 {
-    if (word != 0 && word % 4 == 0 && rmt_reach(word) == 0)
-        rmt_wake(rmt_at(word), INT_MAX);
+    if (word == 0 || word % 4 != 0 || rmt_reach(word) < 0)
+        return;
+    rmt_os_futex_wake(rmt_at(word), INT_MAX);
+    rmt_watch_ring_again(rmt_at(word));
 }
 
 /* Whether `word` is a bell of an object that the member in `slot` has a handle of: so it is there

@@ -151,10 +151,23 @@ void rmt_watch_announce(const struct rmt_self *self)
         ;
 }
 
+/* Has the watcher look at its hits. */
+static void ring(struct rmt_member *m)
+{
+    uint32_t v = rmt_load32(&m->watch);
+    while ((v & 1) != 0) {
+        if (rmt_cas32(&m->watch, &v, (v & ~1u) + 2)) {
+            rmt_os_futex_wake(&m->watch, 1);
+            return;
+        }
+    }
+}
+
 /* As rmt_bell_ring, for each watcher that may mean the word: the hit is noted before the look at
  * the bell, and a watcher takes its hits after it has armed its bell.  If this thread dies here,
- * its recovery wakes the word again, and so rings again. */
-void rmt_watch_ring_slow(const rmt_a32 *word)
+ * its recovery rings `again`: also where the bell says that nobody sleeps, since that may be the
+ * dead one's doing. */
+void rmt_watch_ring_slow(const rmt_a32 *word, bool again)
 {
     uint64_t bit = rmt_watch_bit(word), end = rmt_load64(&rmt_header()->watchers);
     for (uint32_t slot = 1; slot < end && slot < RMT_SLOTS; slot++) {
@@ -163,12 +176,11 @@ void rmt_watch_ring_slow(const rmt_a32 *word)
             continue;
         rmt_or64(&m->watch_hits, bit);
         rmt_fence();
-        uint32_t v = rmt_load32(&m->watch);
-        while ((v & 1) != 0) {
-            if (rmt_cas32(&m->watch, &v, (v & ~1u) + 2)) {
-                rmt_os_futex_wake(&m->watch, 1);
-                break;
-            }
+        if (again) {
+            rmt_add32(&m->watch, 2);
+            rmt_os_futex_wake(&m->watch, 1);
+        } else {
+            ring(m);
         }
     }
 }

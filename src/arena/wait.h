@@ -97,7 +97,7 @@ static inline uint64_t rmt_watch_bit(const rmt_a32 *word)
     return UINT64_C(1) << (((uintptr_t)word >> 6) & 63);
 }
 
-void rmt_watch_ring_slow(const rmt_a32 *word);
+void rmt_watch_ring_slow(const rmt_a32 *word, bool again);
 
 /* Between a locked instruction (the exchange that released a guard) and the glance below, where the
  * watcher sets no flag: as rmt_bell_barrier. */
@@ -112,7 +112,14 @@ static inline void rmt_watch_barrier(void)
 static inline void rmt_watch_ring(const rmt_a32 *word)
 {
     if (RMT_UNLIKELY(rmt_glance64(&rmt_header()->watchers) != 0))
-        rmt_watch_ring_slow(word);
+        rmt_watch_ring_slow(word, false);
+}
+
+/* For recovery: the dead may have rung the watchers' bells and not woken who sleeps at them. */
+static inline void rmt_watch_ring_again(const rmt_a32 *word)
+{
+    if (rmt_glance64(&rmt_header()->watchers) != 0)
+        rmt_watch_ring_slow(word, true);
 }
 
 /* The calling thread's member slot, and its offset. */
