@@ -165,6 +165,7 @@ struct rmt_header {
     struct rmt_guard pages_guard;  /* page words, of all windows */
     rmt_a64 watchers; /* no slot from this on has ever watched words; 0 none has; only grows */
     rmt_a64 windows;  /* windows whose page words are committed: 0..n-1 */
+    rmt_a64 watched;  /* bits that have ever stood in a member's `watched`; only grows */
     struct rmt_guard refs_guard[RMT_REF_GUARDS]; /* counts of blocks, by offset */
     struct rmt_class classes[RMT_CLASSES];
 };

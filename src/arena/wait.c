@@ -143,12 +143,14 @@ struct rmt_member *rmt_watch_slot(const struct rmt_self *self, uint64_t *ret_off
     return rmt_at(*ret_offset);
 }
 
-void rmt_watch_announce(const struct rmt_self *self)
+void rmt_watch_announce(const struct rmt_self *self, uint64_t filter)
 {
-    rmt_a64 *watchers = &rmt_header()->watchers;
+    rmt_a64 *watched = &rmt_header()->watched, *watchers = &rmt_header()->watchers;
     uint64_t needed = rmt_word_slot(self->word) + 1, seen = rmt_load64(watchers);
     while (seen < needed && !rmt_cas64(watchers, &seen, needed))
         ;
+    if ((filter & ~rmt_load64(watched)) != 0)
+        rmt_or64(watched, filter);
 }
 
 /* Has the watcher look at its hits. */

@@ -108,25 +108,31 @@ static inline void rmt_watch_barrier(void)
 #endif
 }
 
+/* Whether anybody may ever have watched *word. */
+static inline bool rmt_watch_may_be(const rmt_a32 *word)
+{
+    return (rmt_glance64(&rmt_header()->watched) & rmt_watch_bit(word)) != 0;
+}
+
 /* Something has changed of which *word tells. */
 static inline void rmt_watch_ring(const rmt_a32 *word)
 {
-    if (RMT_UNLIKELY(rmt_glance64(&rmt_header()->watchers) != 0))
+    if (RMT_UNLIKELY(rmt_watch_may_be(word)))
         rmt_watch_ring_slow(word, false);
 }
 
 /* For recovery: the dead may have rung the watchers' bells and not woken who sleeps at them. */
 static inline void rmt_watch_ring_again(const rmt_a32 *word)
 {
-    if (rmt_glance64(&rmt_header()->watchers) != 0)
+    if (rmt_watch_may_be(word))
         rmt_watch_ring_slow(word, true);
 }
 
 /* The calling thread's member slot, and its offset. */
 struct rmt_member *rmt_watch_slot(const struct rmt_self *self, uint64_t *ret_offset);
 
-/* Says that the slot watches.  Before its filter is set. */
-void rmt_watch_announce(const struct rmt_self *self);
+/* Says that the slot watches, and what.  Before its filter is set to that. */
+void rmt_watch_announce(const struct rmt_self *self, uint64_t filter);
 
 /* Wakes up to `count` sleepers of *word, and its watchers.  The caller has stored the word's offset
  * in self->thread->wakes before the store that they wait for, so that recovery repeats the wake. */

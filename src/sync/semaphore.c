@@ -238,7 +238,7 @@ int rmt_semaphore_release(struct rmt_self *self, struct rmt_semaphore *s, uint64
     uint64_t waiting = rmt_load64_relaxed(&s->waiting);
     if (waiting > 0)
         wakes = waiting < count ? waiting : count;
-    if (waiting > 0 || rmt_glance64(&rmt_header()->watchers) != 0)
+    if (waiting > 0 || rmt_watch_may_be(rmt_low32(&s->value)))
         rmt_store64(&self->thread->wakes, VALUE(at));
     rmt_store64(&s->value, value + count); /* the commit */
     rmt_guard_unlock(self, &s->guard);

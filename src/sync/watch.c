@@ -131,11 +131,13 @@ static int start_thread(void)
 
 /* ---- the watches */
 
-static void set_filter(struct rmt_member *m)
+static void set_filter(const struct rmt_self *self)
 {
-    uint64_t filter = 0;
+    uint64_t filter = 0, offset;
+    struct rmt_member *m = rmt_watch_slot(self, &offset);
     for (unsigned i = 0; i < 64; i++)
         filter |= (uint64_t)(counts[i] != 0) << i;
+    rmt_watch_announce(self, filter);
     if (rmt_load64_relaxed(&m->watched) != filter)
         rmt_store64(&m->watched, filter);
 }
@@ -143,10 +145,7 @@ static void set_filter(struct rmt_member *m)
 /* Under the mutex: has the slot speak for the watches, and the thread run. */
 static int ensure(struct rmt_self *self)
 {
-    uint64_t offset;
-    struct rmt_member *m = rmt_watch_slot(self, &offset);
-    rmt_watch_announce(self);
-    set_filter(m);
+    set_filter(self);
     if (running)
         return 0;
     int r = start_thread();
@@ -226,12 +225,11 @@ void rmt_watch_close(struct rmt_watch *watch)
 {
     RMT_NO_CANCEL;
     struct rmt_self *self;
-    uint64_t offset;
     int r = rmt_self(&self);
     pthread_mutex_lock(&mutex);
     unlink_watch(watch);
     if (r == 0)
-        set_filter(rmt_watch_slot(self, &offset));
+        set_filter(self);
     pthread_mutex_unlock(&mutex);
     close(watch->fd);
 }
