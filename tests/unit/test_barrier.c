@@ -210,7 +210,7 @@ static void a_death_inside_breaks_it(bool reap)
     come_in(pids, 3);
     kill_child(pids[1]);
     if (reap)
-        CHECK(ramet_reap(pids[1]) == 1);
+        CHECK(ramet_reap(pids[1]) >= 0);                 /* 0: one of the others was quicker */
     CHECK(finish(pids[0]) == 0 && finish(pids[2]) == 0); /* they find out by themselves */
     CHECK(rmt_load64(&word[2]) == 2 && ramet_barrier_broken(barrier) == 1);
     OK(ramet_barrier_reset(barrier));

@@ -125,8 +125,9 @@ static void kill_at(int position)
             pause_ms(1);
     }
     kill_child(pids[position]);
-    CHECK(ramet_reap(pids[position]) == 1);
-    CHECK(ramet_condition_waiters(cond) == 2);
+    CHECK(ramet_reap(pids[position]) >= 0); /* 0: one of the others was quicker */
+    while (ramet_condition_waiters(cond) != 2)
+        pause_ms(1);
     notify(2);
     for (int i = 0; i < 3; i++)
         if (i != position)
@@ -158,7 +159,7 @@ static void a_dead_ones_notification_goes_on(bool reap)
     CHECK(rmt_load64(&rmt_condition_of(cond)->pending) == 1);
     kill_child(first);
     if (reap)
-        CHECK(ramet_reap(first) == 1);
+        CHECK(ramet_reap(first) >= 0); /* 0: the other one was quicker */
     release();
     CHECK(finish(second) == 0); /* it finds out by itself where nobody reaps */
     CHECK(rmt_load64(&word[1]) == 1);

@@ -237,7 +237,7 @@ static void dead_waiters_take_nothing_with_them(void)
         OK(ramet_semaphore_release(sem, 1));
         kill(victim, SIGKILL); /* at about the time at which it is woken, and takes it, or not */
         int code = finish(victim);
-        CHECK(ramet_reap(victim) == 1);
+        CHECK(ramet_reap(victim) >= 0); /* 0: the other one was quicker */
         CHECK(code == 0 || code == -SIGKILL);
         /* Dead after it took the permit, and before it said so: then one is gone with it. */
         while (rmt_load64(&word[2]) == 0) {
