@@ -263,7 +263,7 @@ static void end_server(pid_t child)
     int n = children_of(old, pids);
     siginfo_t info;
     CHECK(kill(old, SIGKILL) == 0);
-    /* Not gone(): who has threads, as under qemu, can be a zombie that is not to be waited for yet. */
+    /* Not gone(): who has threads, as under qemu, is a zombie before it can be waited for. */
     CHECK(waitid(P_PID, (id_t)old, &info, WEXITED | WNOWAIT) == 0);
     for (int i = 0; i < n; i++) {
         if (pids[i] != child)
